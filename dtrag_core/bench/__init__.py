@@ -1,0 +1,1 @@
+"""Measuring: workloads, runs, statistics, verdicts."""

@@ -1,0 +1,1 @@
+"""Datasets: streams of chunks with judged queries."""

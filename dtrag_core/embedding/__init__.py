@@ -1,0 +1,1 @@
+"""Embedders: unit vectors from text."""

@@ -1,0 +1,85 @@
+"""What an engine is: two legs, exact scores for any candidate, and the texts.
+
+An engine is opened once and shared. A search talks to it through a `session`, so that an engine
+with connections can give each leg one of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dtrag_core.types import (
+    Candidates,
+    Chunk,
+    Filters,
+    FloatArray,
+    Fusion,
+    IdArray,
+    Mask,
+    Switches,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine holds.
+
+    `content_hash` identifies what is searched (part of every cache key); `cosine_min` is the fixed
+    minimum of cosine normalisation, estimated at build; `fusion` the default chosen at build.
+    """
+
+    name: str
+    content_hash: str
+    chunks: int
+    dimension: int
+    cosine_min: float
+    fusion: Fusion
+
+
+class Session(Protocol):
+    """One search's view of the engine. Its two legs may be called from two threads at once."""
+
+    def bm25_leg(self, query: str, depth: int, mask: Mask | None) -> Candidates:
+        """Return the `depth` best chunks by BM25 among those the mask allows."""
+        ...
+
+    def vector_leg(self, vector: FloatArray, depth: int, mask: Mask | None) -> Candidates:
+        """Return the `depth` best chunks by cosine among those the mask allows."""
+        ...
+
+    def bm25_scores(self, query: str, ids: IdArray) -> FloatArray:
+        """Return the exact BM25 score float32[n] of each id."""
+        ...
+
+    def cosine_scores(self, vector: FloatArray, ids: IdArray) -> FloatArray:
+        """Return the cosine float32[n] of each id."""
+        ...
+
+
+class Engine(Protocol):
+    """A searchable corpus."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What this engine holds."""
+        ...
+
+    def session(self, switches: Switches) -> Session:
+        """Return a session whose legs use the structures the switches name."""
+        ...
+
+    def embed_query(self, text: str) -> FloatArray:
+        """Return float32[dimension] for a query."""
+        ...
+
+    def compile_filters(self, filters: Filters | None) -> Mask | None:
+        """Return bool[chunks] of what the filters allow; None if they allow everything."""
+        ...
+
+    def fetch(self, ids: IdArray) -> Sequence[Chunk]:
+        """Return the chunks with these ids, in this order."""
+        ...
+
+    def close(self) -> None:
+        """Release files and connections."""
+        ...

@@ -1,0 +1,119 @@
+"""Every error the package raises on purpose.
+
+Each message carries the offending value, the expected one where there is one, and the way out.
+
+    DtragError
+    ├── UsageError                  the caller asked for something that cannot be (exit code 2)
+    │   ├── InvalidRequestError     a query, filter, depth or parameter out of its domain
+    │   ├── UnknownNameError        a dataset, embedder, engine or mode nobody registered
+    │   └── MissingExtraError       an optional dependency is not installed
+    ├── DataError                   an input file says something impossible
+    │   └── MalformedLineError      ... at a known file and line
+    ├── EmbeddingError              vectors of the wrong shape, NaN, or of an unknown text
+    ├── IndexDirectoryError         an index directory that cannot be used
+    │   ├── IndexCorruptError       a file is missing, truncated or altered
+    │   └── IndexMismatchError      built with other settings than those asked for
+    ├── BuildError                  an index could not be written (the previous one is intact)
+    ├── SearchError                 a search failed; no result is invented in its place
+    │   ├── LegFailedError          one leg failed, and which
+    │   └── MemoryBudgetError       the result would not fit the byte budget
+    ├── MeasuringError              a measurement cannot be made, or its parts do not fit
+    └── ResultError                 a result file is invalid, or two do not compare
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class DtragError(Exception):
+    """Base of everything raised on purpose."""
+
+
+class UsageError(DtragError, ValueError):
+    """The caller asked for something that cannot be."""
+
+
+class InvalidRequestError(UsageError):
+    """A query, filter, depth or parameter is outside its domain."""
+
+
+class UnknownNameError(UsageError):
+    """A name nobody registered; lists those that are."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"unknown {kind} {name!r}; known: {', '.join(sorted(known))}")
+        self.kind = kind
+        self.name = name
+
+
+class MissingExtraError(UsageError, ImportError):
+    """An optional dependency is not installed; names the extra that brings it."""
+
+    def __init__(self, feature: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs the package {package!r}, which is not installed; "
+            f"install the extra: pip install 'dtrag-bench[{extra}]'"
+        )
+        self.extra = extra
+
+
+class DataError(DtragError, ValueError):
+    """An input file says something impossible."""
+
+
+class MalformedLineError(DataError):
+    """One line of an input file cannot be read."""
+
+    def __init__(self, path: Path, line: int, problem: str) -> None:
+        super().__init__(f"{path}:{line}: {problem}")
+        self.path = path
+        self.line = line
+
+
+class EmbeddingError(DtragError, ValueError):
+    """Vectors of the wrong shape, with NaN, or of a text that has none."""
+
+
+class IndexDirectoryError(DtragError):
+    """An index directory cannot be used."""
+
+
+class IndexCorruptError(IndexDirectoryError):
+    """A file of the index is missing, truncated or altered."""
+
+
+class IndexMismatchError(IndexDirectoryError):
+    """The index was built with other settings than those asked for."""
+
+
+class BuildError(DtragError):
+    """An index could not be written; whatever was there before is intact."""
+
+
+class SearchError(DtragError):
+    """A search failed."""
+
+
+class LegFailedError(SearchError):
+    """One leg of a hybrid search failed."""
+
+    def __init__(self, leg: str, cause: BaseException) -> None:
+        super().__init__(f"the {leg} leg failed: {type(cause).__name__}: {cause}")
+        self.leg = leg
+
+
+class MemoryBudgetError(SearchError):
+    """A result would not fit the byte budget."""
+
+    def __init__(self, needed: int, budget: int, way_out: str) -> None:
+        super().__init__(f"needs {needed:,} bytes, the budget is {budget:,} bytes; {way_out}")
+        self.needed = needed
+        self.budget = budget
+
+
+class MeasuringError(DtragError):
+    """A measurement cannot be made, or its parts do not fit together."""
+
+
+class ResultError(DtragError, ValueError):
+    """A result file is invalid, or two results do not compare."""

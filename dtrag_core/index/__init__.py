@@ -1,0 +1,1 @@
+"""The embedded engine's parts and its directory on disk."""

@@ -1,0 +1,1 @@
+"""Concurrency and memory tools that know nothing of search."""

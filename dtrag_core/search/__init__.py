@@ -1,0 +1,1 @@
+"""Hybrid search, legacy and optimised side by side."""

@@ -1,0 +1,156 @@
+"""Values that travel between the layers: chunks, queries, candidates, results.
+
+All are immutable. Ids inside the engine are row numbers (`int32`, 0-based, in corpus order); the
+dataset's own ids are strings and appear only in `Chunk`, `JudgedQuery` and `Hit`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.float32]
+IdArray: TypeAlias = NDArray[np.int32]
+Mask: TypeAlias = NDArray[np.bool_]
+
+Mode = Literal["legacy", "optimized"]
+FusionMethod = Literal["weighted", "rrf"]
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One retrievable unit of text.
+
+    `path` is its place in the taxonomy, from the root; empty where there is none.
+    """
+
+    id: str
+    title: str
+    text: str
+    path: tuple[str, ...] = ()
+    doc_type: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def content(self) -> str:
+        """What is indexed and embedded: title and text."""
+        return f"{self.title} {self.text}" if self.title else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedQuery:
+    """A query with its relevance judgments: chunk id -> gain (> 0)."""
+
+    id: str
+    text: str
+    relevant: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Restricts a search to part of the corpus.
+
+    `canonical_in`: taxonomy paths; a path matches its whole subtree. `doc_type`: allowed types.
+    None means no restriction; both given means both hold.
+    """
+
+    canonical_in: tuple[tuple[str, ...], ...] | None = None
+    doc_type: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a leg found: `ids` int32[n] and `scores` float32[n], descending, ties by id."""
+
+    ids: IdArray
+    scores: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """How the two legs' scores become one.
+
+    `weighted`: `bm25_weight` (0 to 1) times the normalised BM25 score plus the rest times the
+    normalised cosine. `rrf`: the sum over legs of 1 / (`rrf_k` + rank).
+    """
+
+    method: FusionMethod = "weighted"
+    bm25_weight: float = 0.5
+    rrf_k: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class SearchParams:
+    """Everything about a search but its query text and the mode.
+
+    `bm25_topk` and `vector_topk` are leg depths (raised to `topk` if below it);
+    `rerank_candidates` caps the union that is rescored.
+    """
+
+    topk: int = 5
+    bm25_topk: int = 12
+    vector_topk: int = 12
+    rerank_candidates: int = 50
+    filters: Filters | None = None
+    fusion: Fusion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """The optimisations, each on its own switch. All off is the legacy path.
+
+    `overlap`: the legs run at the same time where measured costs say it pays.
+    `int8`: vectors are searched as int8 codes instead of float32.
+    """
+
+    overlap: bool = False
+    int8: bool = False
+
+
+LEGACY = Switches()
+OPTIMIZED = Switches(overlap=True, int8=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When one step of a search ran: `time.perf_counter_ns` at both ends, and the thread's id."""
+
+    name: str
+    start_ns: int
+    end_ns: int
+    thread: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One result: fused score and the exact score of each leg."""
+
+    rank: int
+    id: str
+    score: float
+    bm25: float
+    cosine: float
+    chunk: Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a search found, and how it ran.
+
+    `mode` and `switches` say what *ran*, not what was asked for; `overlapped` whether the legs
+    really ran at the same time; `degraded` is True if any part of the answer is missing.
+    """
+
+    hits: tuple[Hit, ...]
+    mode: Mode
+    switches: Switches
+    overlapped: bool
+    timings: tuple[Span, ...]
+    from_cache: bool = False
+    degraded: bool = False
