@@ -6,7 +6,7 @@ dataset's own ids are strings and appear only in `Chunk`, `JudgedQuery` and `Hit
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,3 +154,15 @@ class SearchResult:
     timings: tuple[Span, ...]
     from_cache: bool = False
     degraded: bool = False
+
+
+class Progress(Protocol):
+    """Told how far a long job is: what it does now, units done, and units in all if known."""
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """Take note."""
+        ...
+
+
+def no_progress(stage: str, done: int, total: int | None) -> None:
+    """Ignore progress."""

@@ -80,6 +80,10 @@ class Engine(Protocol):
         """Return the chunks with these ids, in this order."""
         ...
 
+    def text_bytes(self, ids: IdArray) -> Sequence[int]:
+        """Return the size of each of these chunks' texts in bytes, without reading them."""
+        ...
+
     def close(self) -> None:
         """Release files and connections."""
         ...

@@ -1,0 +1,221 @@
+"""Hybrid search, legacy and optimised side by side."""
+
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from dtrag_core.engines.base import Engine, Session
+from dtrag_core.errors import MemoryBudgetError
+from dtrag_core.optimization.async_executor import (
+    AsyncExecutionOptimizer,
+    LegParams,
+    LegsOutcome,
+    run_in_turn,
+    timed,
+)
+from dtrag_core.optimization.memory_optimizer import stream_slices
+from dtrag_core.ranking.fusion import fuse, order_by_score, union_by_rank
+from dtrag_core.search.cache import SingleFlightCache
+from dtrag_core.search.request import (
+    FiltersLike,
+    SearchRequest,
+    normalize_request,
+    parse_filters,
+)
+from dtrag_core.types import (
+    LEGACY,
+    OPTIMIZED,
+    FloatArray,
+    Fusion,
+    Hit,
+    IdArray,
+    Mode,
+    SearchParams,
+    SearchResult,
+    Span,
+    Switches,
+)
+
+_STREAM_ABOVE_BYTES: Final = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The best chunks of one search before their texts are read: arrays of one length."""
+
+    ids: IdArray
+    fused: FloatArray
+    bm25: FloatArray
+    cosine: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class SearchCaches:
+    """The caches of one DAO: whole results, and query embeddings."""
+
+    results: SingleFlightCache[SearchResult]
+    embeddings: SingleFlightCache[FloatArray]
+
+
+class SearchDAO:
+    """Searches one engine on the legacy or the optimised path; the caller says which.
+
+    `switches` are those of the optimised path, so that each optimisation can be measured alone.
+    `caches` is None (off) unless asked for, and serves the optimised path only.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        executor: AsyncExecutionOptimizer,
+        *,
+        switches: Switches = OPTIMIZED,
+        caches: SearchCaches | None = None,
+    ) -> None:
+        self.engine = engine
+        self.executor = executor
+        self.switches = switches
+        self.caches = caches
+
+    async def hybrid_search(
+        self,
+        query: str,
+        filters: FiltersLike = None,
+        topk: int = 5,
+        bm25_topk: int = 12,
+        vector_topk: int = 12,
+        rerank_candidates: int = 50,
+        *,
+        mode: Mode = "optimized",
+        fusion: Fusion | None = None,
+    ) -> SearchResult:
+        """Return the `topk` best chunks by both legs.
+
+        `filters`: `canonical_in` (paths; each matches its subtree) and `doc_type`. `bm25_topk` and
+        `vector_topk` are the legs' depths (raised to `topk`), `rerank_candidates` caps the union
+        whose exact scores are completed. `fusion` overrides the default chosen at build.
+
+        Raises InvalidRequestError for a request that cannot be, LegFailedError if a leg fails,
+        MemoryBudgetError if the texts would not fit (stream_search does not hold them all).
+        """
+        params = SearchParams(
+            topk, bm25_topk, vector_topk, rerank_candidates, parse_filters(filters), fusion
+        )
+        request = self._normalize(query, params, mode)
+        if mode == "legacy":
+            return await self._execute_legacy_hybrid_search(request)
+        if self.caches is None:
+            return await self._execute_optimized_hybrid_search(request)
+        compute = partial(self._execute_optimized_hybrid_search, request)
+        result, source = await self.caches.results.get_or_compute(self._key(request), compute)
+        return result if source == "miss" else replace(result, from_cache=True, timings=())
+
+    async def stream_search(
+        self,
+        query: str,
+        params: SearchParams,
+    ) -> AsyncIterator[tuple[Hit, ...]]:
+        """Yield the hits of an optimised search in order, in parts that fit the byte budget.
+
+        Only ids and scores of all hits are held; texts are read part by part.
+        """
+        request = self._normalize(query, params, "optimized")
+        session = self.engine.session(self.switches)
+        ranked, _ = self._rank(session, request, await self._legs(session, request))
+        async for part in self.executor.execute_with_memory_optimization(self._parts, ranked):
+            yield part
+
+    async def _execute_optimized_hybrid_search(self, request: SearchRequest) -> SearchResult:
+        session = self.engine.session(self.switches)
+        legs = await self._legs(session, request)
+        ranked, fused_span = self._rank(session, request, legs)
+        size = sum(self.engine.text_bytes(ranked.ids))
+        if size > self.executor.byte_budget:
+            raise MemoryBudgetError(
+                size, self.executor.byte_budget, "lower topk, or read the hits by stream_search"
+            )
+        if size > _STREAM_ABOVE_BYTES:
+            stream = self.executor.execute_with_memory_optimization(self._parts, ranked)
+            hits = tuple([hit async for part in stream for hit in part])
+            spans = (*legs.spans, fused_span)
+        else:
+            hits, fetch_span = timed("fetch", self._fetch, ranked)
+            spans = (*legs.spans, fused_span, fetch_span)
+        return SearchResult(hits, "optimized", self.switches, legs.overlapped, spans)
+
+    async def _execute_legacy_hybrid_search(self, request: SearchRequest) -> SearchResult:
+        session = self.engine.session(LEGACY)
+        embed = partial(self.engine.embed_query, request.query)
+        legs = await run_in_turn(session, request.query, embed, self._leg_params(request))
+        ranked, fused_span = self._rank(session, request, legs)
+        hits, fetch_span = timed("fetch", self._fetch, ranked)
+        spans = (*legs.spans, fused_span, fetch_span)
+        return SearchResult(hits, "legacy", LEGACY, False, spans)
+
+    async def _legs(self, session: Session, request: SearchRequest) -> LegsOutcome:
+        embed = partial(self.engine.embed_query, request.query)
+        embedding = embed if self.caches is None else await self._cached_embedding(request, embed)
+        run = self.executor.execute_parallel_search if self.switches.overlap else run_in_turn
+        return await run(session, request.query, embedding, self._leg_params(request))
+
+    async def _cached_embedding(
+        self, request: SearchRequest, embed: Callable[[], FloatArray]
+    ) -> FloatArray:
+        assert self.caches is not None
+
+        async def compute() -> FloatArray:
+            return embed()
+
+        key = (self.engine.info.content_hash, request.query)
+        return (await self.caches.embeddings.get_or_compute(key, compute))[0]
+
+    def _leg_params(self, request: SearchRequest) -> LegParams:
+        params = request.params
+        mask = self.engine.compile_filters(params.filters)
+        return LegParams(params.bm25_topk, params.vector_topk, mask)
+
+    def _rank(
+        self, session: Session, request: SearchRequest, legs: LegsOutcome
+    ) -> tuple[Ranked, Span]:
+        return timed("fuse", self._fused, session, request, legs)
+
+    def _fused(self, session: Session, request: SearchRequest, legs: LegsOutcome) -> Ranked:
+        params = request.params
+        ids = union_by_rank(legs.bm25.ids, legs.vector.ids, params.rerank_candidates)
+        bm25 = session.bm25_scores(request.query, ids)
+        cosine = session.cosine_scores(legs.embedding, ids)
+        fused = fuse(bm25, cosine, request.fusion, self.engine.info.cosine_min)
+        best = order_by_score(ids, fused, params.topk)
+        return Ranked(ids[best], fused[best], bm25[best], cosine[best])
+
+    def _fetch(self, ranked: Ranked, part: slice = slice(None)) -> tuple[Hit, ...]:
+        first = part.start or 0
+        ids = ranked.ids[part]
+        rows = zip(
+            self.engine.fetch(ids),
+            ranked.fused[part].tolist(),
+            ranked.bm25[part].tolist(),
+            ranked.cosine[part].tolist(),
+            strict=True,
+        )
+        return tuple(
+            Hit(rank, chunk.id, fused, bm25, cosine, chunk)
+            for rank, (chunk, fused, bm25, cosine) in enumerate(rows, first + 1)
+        )
+
+    def _parts(self, ranked: Ranked) -> Iterator[tuple[Hit, ...]]:
+        budget = min(self.executor.byte_budget, _STREAM_ABOVE_BYTES)
+        sizes = np.array(self.engine.text_bytes(ranked.ids), np.int64)
+        if sizes.size and sizes.max() > budget:
+            budget = self.executor.byte_budget
+        return (self._fetch(ranked, part) for part in stream_slices(sizes, budget))
+
+    def _normalize(self, query: str, params: SearchParams, mode: Mode) -> SearchRequest:
+        info = self.engine.info
+        return normalize_request(query, params, mode, info.chunks, info.fusion)
+
+    def _key(self, request: SearchRequest) -> Hashable:
+        return (self.engine.info.content_hash, self.switches, request)

@@ -1,0 +1,95 @@
+"""What may be asked: checks a search request and brings it into one normal form."""
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, get_args
+
+from dtrag_core.errors import InvalidRequestError, UnknownNameError
+from dtrag_core.ranking.fusion import check_fusion
+from dtrag_core.types import Filters, Fusion, Mode, SearchParams
+
+MAX_QUERY_CHARACTERS: Final = 10_000
+FiltersLike = Filters | Mapping[str, Iterable[str]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """A checked request in normal form; equal requests mean the same search."""
+
+    query: str
+    params: SearchParams
+    fusion: Fusion
+    mode: Mode
+
+
+def normalize_request(
+    query: str, params: SearchParams, mode: Mode, chunks: int, default_fusion: Fusion
+) -> SearchRequest:
+    """Check a request against a corpus of `chunks` and return its normal form.
+
+    White space is collapsed, Unicode composed (NFC), leg depths raised to `topk` and cut to the
+    corpus. Raises InvalidRequestError with the offending value.
+    """
+    if mode not in get_args(Mode):
+        raise UnknownNameError("mode", str(mode), get_args(Mode))
+    text = " ".join(unicodedata.normalize("NFC", query).split())
+    if not text:
+        raise InvalidRequestError(f"the query is empty ({query!r}); give at least one word")
+    if len(text) > MAX_QUERY_CHARACTERS:
+        raise InvalidRequestError(
+            f"the query has {len(text):,} characters, at most {MAX_QUERY_CHARACTERS:,} are "
+            "accepted; search for its key sentences"
+        )
+    if not 1 <= params.topk <= chunks:
+        raise InvalidRequestError(
+            f"topk must be in 1..{chunks:,} (the corpus has {chunks:,} chunks), got {params.topk:,}"
+        )
+    for name in ("bm25_topk", "vector_topk", "rerank_candidates"):
+        if getattr(params, name) < 1:
+            raise InvalidRequestError(f"{name} must be at least 1, got {getattr(params, name)}")
+    fusion = params.fusion or default_fusion
+    check_fusion(fusion)
+    normal = replace(
+        params,
+        bm25_topk=min(max(params.bm25_topk, params.topk), chunks),
+        vector_topk=min(max(params.vector_topk, params.topk), chunks),
+        rerank_candidates=max(params.rerank_candidates, params.topk),
+        fusion=None,
+    )
+    return SearchRequest(text, normal, fusion, mode)
+
+
+def parse_filters(filters: FiltersLike) -> Filters | None:
+    """Return filters from `{"canonical_in": [...], "doc_type": [...]}`.
+
+    A path is a string with "/" between its parts, or a sequence of parts. Raises
+    InvalidRequestError for other keys, empty lists and values that are no text.
+    """
+    if filters is None or isinstance(filters, Filters):
+        return filters
+    unknown = sorted(set(filters) - {"canonical_in", "doc_type"})
+    if unknown:
+        raise InvalidRequestError(
+            f"unknown filter {', '.join(map(repr, unknown))}; known: canonical_in, doc_type"
+        )
+    for name, values in filters.items():
+        if isinstance(values, str) or not values:
+            raise InvalidRequestError(
+                f"filter {name} must be a non-empty list, got {values!r}; leave it out to allow all"
+            )
+    paths = filters.get("canonical_in")
+    types = filters.get("doc_type")
+    return Filters(
+        None if paths is None else tuple(sorted({_path(path) for path in paths})),
+        None if types is None else tuple(sorted(set(types))),
+    )
+
+
+def _path(value: str | Iterable[str]) -> tuple[str, ...]:
+    parts = tuple(value.split("/")) if isinstance(value, str) else tuple(value)
+    if not parts or not all(isinstance(part, str) and part for part in parts):
+        raise InvalidRequestError(
+            f"a taxonomy path is text such as 'numpy/linalg' or its parts, got {value!r}"
+        )
+    return parts

@@ -1,0 +1,96 @@
+"""Properties of fusion."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dtrag_core.errors import InvalidRequestError
+from dtrag_core.ranking.fusion import (
+    check_fusion,
+    fuse,
+    order_by_score,
+    union_by_rank,
+    weighted_sum,
+)
+from dtrag_core.types import Fusion, IdArray
+
+FUSIONS = [Fusion("weighted", 0.4), Fusion("weighted", 0.0), Fusion("weighted", 1.0), Fusion("rrf")]
+SCORES = st.lists(
+    st.tuples(st.floats(0, 30, width=32), st.floats(-1, 1, width=32)), min_size=1, max_size=30
+)
+
+
+def as_ids(values: list[int]) -> IdArray:
+    return np.array(values, np.int32)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@given(scores=SCORES, seed=st.integers(0, 1_000))
+def test_the_order_of_candidates_does_not_matter(
+    fusion: Fusion, scores: list[tuple[float, float]], seed: int
+) -> None:
+    bm25, cosine = np.array(scores, np.float32).T.copy()
+    ids = np.arange(len(scores), dtype=np.int32)
+    shuffled = np.random.default_rng(seed).permutation(len(scores))
+    fused = fuse(bm25, cosine, fusion, -0.2)
+    again = fuse(bm25[shuffled], cosine[shuffled], fusion, -0.2)
+    assert fused[shuffled].tolist() == again.tolist()
+    best = ids[order_by_score(ids, fused, 10)]
+    best_again = ids[shuffled][order_by_score(ids[shuffled], again, 10)]
+    assert best.tolist() == best_again.tolist()
+
+
+@given(scores=SCORES)
+def test_a_weight_of_one_or_zero_is_one_leg_alone(scores: list[tuple[float, float]]) -> None:
+    bm25, cosine = np.array(scores, np.float32).T.copy()
+    ids = np.arange(len(scores), dtype=np.int32)
+    only_bm25 = weighted_sum(bm25, cosine, 1.0, -1.0)
+    positive = bm25 > 1e-3
+    ordered = only_bm25[np.argsort(-bm25)]
+    assert (np.diff(ordered) <= 1e-6).all()
+    assert (only_bm25[positive] > 0).all()
+    only_cosine = weighted_sum(bm25, cosine, 0.0, -1.0)
+    assert (np.diff(only_cosine[np.argsort(-cosine)]) <= 1e-6).all()
+    assert len(order_by_score(ids, only_cosine, 3)) == min(3, len(ids))
+
+
+def test_a_leg_that_found_nothing_contributes_nothing() -> None:
+    nothing, cosine = np.zeros(3, np.float32), np.array([0.1, 0.9, 0.5], np.float32)
+    assert weighted_sum(nothing, cosine, 0.4, 0.0).argmax() == 1
+    rrf = fuse(nothing, cosine, Fusion("rrf", rrf_k=60), 0.0)
+    np.testing.assert_allclose(rrf, [1 / 63, 1 / 61, 1 / 62], rtol=1e-6)
+
+
+def test_rrf_by_hand() -> None:
+    bm25 = np.array([3.0, 2.0, 0.0], np.float32)
+    cosine = np.array([0.1, 0.2, 0.3], np.float32)
+    expected = [1 / 61 + 1 / 63, 1 / 62 + 1 / 62, 1 / 61]
+    np.testing.assert_allclose(fuse(bm25, cosine, Fusion("rrf"), 0.0), expected, rtol=1e-6)
+
+
+@given(
+    st.lists(st.integers(0, 20), unique=True, max_size=15),
+    st.lists(st.integers(0, 20), unique=True, max_size=15),
+    st.integers(1, 40),
+)
+def test_union_takes_turns_and_stops_at_the_cap(a: list[int], b: list[int], cap: int) -> None:
+    union = union_by_rank(as_ids(a), as_ids(b), cap).tolist()
+    assert len(union) == len(set(union)) == min(cap, len(set(a) | set(b)))
+    assert set(union) <= set(a) | set(b)
+    if cap >= 2 and a and b:
+        assert {a[0], b[0]} <= set(union)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "said"),
+    [
+        (Fusion("weighted", 1.2), "1.2"),
+        (Fusion("weighted", float("nan")), "nan"),
+        (Fusion("rrf", rrf_k=0), "got 0"),
+        (Fusion("borda"), "borda"),  # type: ignore[arg-type]
+    ],
+)
+def test_parameters_outside_their_domain_are_named(fusion: Fusion, said: str) -> None:
+    with pytest.raises(InvalidRequestError, match=said):
+        check_fusion(fusion)
