@@ -4,7 +4,7 @@ An engine is opened once and shared. A search talks to it through a `session`, s
 with connections can give each leg one of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -78,6 +78,14 @@ class Engine(Protocol):
 
     def fetch(self, ids: IdArray) -> Sequence[Chunk]:
         """Return the chunks with these ids, in this order."""
+        ...
+
+    def chunk_ids(self) -> Sequence[str]:
+        """Return the dataset's id of every chunk, by row."""
+        ...
+
+    def resident_bytes(self, switches: Switches) -> Mapping[str, int]:
+        """Return the bytes a search with these switches needs resident, by part; texts apart."""
         ...
 
     def text_bytes(self, ids: IdArray) -> Sequence[int]:

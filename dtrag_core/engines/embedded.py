@@ -1,6 +1,6 @@
 """The embedded engine: an index directory, memory-mapped."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from dtrag_core.index.filters import FilterIndex
 from dtrag_core.index.manifest import Manifest, read_manifest
 from dtrag_core.index.replacing import recover
 from dtrag_core.index.vectors import Float32Vectors, Int8Vectors, VectorIndex
+from dtrag_core.ranking.fusion import union_by_rank
 from dtrag_core.text.analyzer import Analyzer
 from dtrag_core.types import (
     LEGACY,
@@ -48,8 +49,9 @@ class EmbeddedEngine:
         self.filters = FilterIndex(directory)
         self._analyzer = Analyzer(self.manifest.analyzer)
         self.bm25 = _open_bm25(directory, self.manifest.chunks)
-        self.float32 = Float32Vectors(_mapped(directory / files.FLOAT32))
-        self.int8 = Int8Vectors(_mapped(directory / files.CODES), _mapped(directory / files.SCALES))
+        self._float32: FloatArray = _mapped(directory / files.FLOAT32)
+        self._codes: NDArray[np.int8] = _mapped(directory / files.CODES)
+        self._scales: FloatArray = _mapped(directory / files.SCALES)
         with np.load(directory / files.EMBEDDER, allow_pickle=False) as state:
             self._embedder = restore_embedder(self.manifest.embedder, dict(state))
         self._info = EngineInfo(
@@ -72,7 +74,7 @@ class EmbeddedEngine:
         return EmbeddedSession(
             self._analyzer,
             self.bm25,
-            self.int8 if switches.int8 else self.float32,
+            self._vectors(switches),
             self.manifest.dimension,
         )
 
@@ -88,6 +90,19 @@ class EmbeddedEngine:
         """Return the chunks with these ids, in this order."""
         return self._store.fetch(ids)
 
+    def chunk_ids(self) -> Sequence[str]:
+        """Return the dataset's id of every chunk, by row."""
+        return self._store.ids()
+
+    def resident_bytes(self, switches: Switches) -> Mapping[str, int]:
+        """Return the bytes a search with these switches needs resident, by part; texts apart."""
+        return {
+            "vectors": self._vectors(switches).nbytes,
+            "postings": self.bm25.postings.nbytes,
+            "vocabulary": (self.directory / files.VOCABULARY).stat().st_size,
+            "filters": self.filters.nbytes,
+        }
+
     def text_bytes(self, ids: IdArray) -> Sequence[int]:
         """Return the size of each of these chunks' texts in bytes, without reading them."""
         return self._store.text_bytes(ids)
@@ -96,16 +111,23 @@ class EmbeddedEngine:
         """Release the texts; the mapped arrays go with the last session that uses them."""
         self._store.close()
 
+    def _vectors(self, switches: Switches, rows: slice = slice(None)) -> VectorIndex:
+        if switches.int8:
+            return Int8Vectors(self._codes[rows], self._scales[rows])
+        return Float32Vectors(self._float32[rows])
+
     def _warm_up(self) -> None:
+        """Run every kernel once on one row, so that no page is touched that no search needs."""
         vector = np.zeros(self.manifest.dimension, np.float32)
-        vector[0] = 1
         first = np.zeros(1, np.int32)
+        nothing = self.bm25.query_terms(())
+        found = self.bm25.search(nothing, 1, _EVERYTHING)
+        self.bm25.scores(nothing, first)
         for switches in (LEGACY, OPTIMIZED):
-            session = self.session(switches)
-            session.bm25_leg("", 1, None)
-            session.bm25_scores("", first)
-            session.vector_leg(vector, 1, None)
-            session.cosine_scores(vector, first)
+            vectors = self._vectors(switches, slice(1))
+            vectors.search(vector, 1, _EVERYTHING)
+            vectors.scores(vector, first)
+        union_by_rank(found.ids, first, 1)
 
 
 class EmbeddedSession:

@@ -87,6 +87,10 @@ class ChunkStore:
         """Return the chunks of these rows, in this order."""
         return [self._chunk(*divmod(row, ROWS_A_BATCH)) for row in ids.tolist()]
 
+    def ids(self) -> list[str]:
+        """Return the dataset's id of every chunk, by row."""
+        return [id_ for columns in self._columns for id_ in columns[0].to_pylist()]
+
     def text_bytes(self, ids: IdArray) -> list[int]:
         """Return the size in bytes of each of these rows' texts, without reading them."""
         places = [divmod(row, ROWS_A_BATCH) for row in ids.tolist()]

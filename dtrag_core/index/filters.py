@@ -53,6 +53,11 @@ class FilterIndex:
         return Taxonomy.from_paths(self._paths[code] for code in self._path_codes.tolist())
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the codes."""
+        return self._path_codes.nbytes + self._type_codes.nbytes
+
+    @property
     def doc_types(self) -> tuple[str, ...]:
         """The document types there are."""
         return tuple(sorted(self._types))
