@@ -1,6 +1,10 @@
 """What every test may use: the judged collection, and settings for compiled, single-thread code."""
 
+import importlib
+import inspect
+import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before anything imports numpy or numba: one BLAS thread, and one kernel cache a test process,
@@ -27,3 +31,57 @@ def scifact() -> Path:
     if not folder.is_dir():
         pytest.skip(f"judged collection not on this machine: {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small real corpus: what the standard library's docstrings say, module path as taxonomy."""
+    path = tmp_path_factory.mktemp("corpus") / "stdlib.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for chunk in _docstrings():
+            file.write(json.dumps(chunk) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this test session keeps its indexes."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def small_index(corpus_file: Path, home: Path) -> Path:
+    """The index directory of the small corpus with LSA vectors; read only."""
+    from dtrag_core.datasets.registry import open_dataset
+    from dtrag_core.workbench import prepare
+
+    return prepare(open_dataset(f"jsonl:{corpus_file}"), "lsa", directory=home / "small")
+
+
+_MODULES = """
+    argparse ast asyncio base64 calendar cmath codecs collections concurrent.futures configparser
+    contextlib copy csv ctypes datetime decimal difflib dis email.message enum fractions functools
+    gettext glob gzip hashlib heapq html.parser http.client imaplib importlib.resources inspect io
+    ipaddress itertools json linecache logging lzma mailbox math mimetypes multiprocessing.pool
+    numbers operator optparse os pathlib pdb pickletools pkgutil platform plistlib poplib pprint
+    queue random re sched secrets selectors shelve shlex shutil signal smtplib socket socketserver
+    sqlite3 ssl statistics string struct subprocess tarfile tempfile textwrap threading timeit
+    tokenize traceback types unittest.case unittest.mock urllib.parse urllib.request uuid
+    warnings weakref xml.dom.minidom xml.etree.ElementTree xmlrpc.client zipfile zoneinfo
+"""
+
+
+def _docstrings() -> Iterator[dict[str, object]]:
+    for name in _MODULES.split():
+        module = importlib.import_module(name)
+        for attribute, value in sorted(vars(module).items()):
+            text = inspect.getdoc(value) if callable(value) else None
+            if attribute.startswith("_") or not text or len(text.split()) < 12:
+                continue
+            yield {
+                "id": f"{name}.{attribute}",
+                "title": f"{name}.{attribute}",
+                "text": text,
+                "path": ["python", *name.split(".")],
+                "doc_type": "class" if inspect.isclass(value) else "function",
+            }

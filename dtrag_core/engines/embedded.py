@@ -11,7 +11,7 @@ from dtrag_core.embedding.registry import restore_embedder
 from dtrag_core.engines.base import EngineInfo
 from dtrag_core.errors import EmbeddingError, IndexCorruptError
 from dtrag_core.index import builder as files
-from dtrag_core.index.bm25 import BM25Index, Postings
+from dtrag_core.index.bm25 import BM25Index, Postings, QueryTerms
 from dtrag_core.index.chunk_store import ChunkStore
 from dtrag_core.index.filters import FilterIndex
 from dtrag_core.index.manifest import Manifest, read_manifest
@@ -140,11 +140,11 @@ class EmbeddedSession:
         self._bm25 = bm25
         self._vectors = vectors
         self._dimension = dimension
+        self._analysed: tuple[str, QueryTerms] | None = None
 
     def bm25_leg(self, query: str, depth: int, mask: Mask | None) -> Candidates:
         """Return the `depth` best chunks by BM25 among those the mask allows."""
-        terms = self._bm25.query_terms(self._analyzer.tokens(query))
-        return self._bm25.search(terms, depth, _EVERYTHING if mask is None else mask)
+        return self._bm25.search(self._terms(query), depth, _EVERYTHING if mask is None else mask)
 
     def vector_leg(self, vector: FloatArray, depth: int, mask: Mask | None) -> Candidates:
         """Return the `depth` best chunks by cosine; none for the zero vector of an empty text.
@@ -165,11 +165,17 @@ class EmbeddedSession:
 
     def bm25_scores(self, query: str, ids: IdArray) -> FloatArray:
         """Return the exact BM25 score float32[n] of each id."""
-        return self._bm25.scores(self._bm25.query_terms(self._analyzer.tokens(query)), ids)
+        return self._bm25.scores(self._terms(query), ids)
 
     def cosine_scores(self, vector: FloatArray, ids: IdArray) -> FloatArray:
         """Return the cosine float32[n] of each id."""
         return self._vectors.scores(vector, ids)
+
+    def _terms(self, query: str) -> QueryTerms:
+        if self._analysed is None or self._analysed[0] != query:
+            terms = self._bm25.query_terms(self._analyzer.tokens(query))
+            self._analysed = (query, terms)
+        return self._analysed[1]
 
 
 def _open_bm25(directory: Path, chunks: int) -> BM25Index:

@@ -35,9 +35,9 @@ class Postings:
     impacts: FloatArray
     chunks: int
 
-    def idf(self, terms: NDArray[np.int64]) -> FloatArray:
-        """Return float32[n], the inverse document frequency of each term."""
-        frequency = self.offsets[terms + 1] - self.offsets[terms]
+    def idf(self) -> FloatArray:
+        """Return float32[terms], the inverse document frequency of each term."""
+        frequency = np.diff(self.offsets)
         return np.log1p((self.chunks - frequency + 0.5) / (frequency + 0.5)).astype(np.float32)
 
     @property
@@ -64,6 +64,7 @@ class BM25Index:
     def __init__(self, vocabulary: dict[str, int], postings: Postings) -> None:
         self._vocabulary = vocabulary
         self.postings = postings
+        self._idf = postings.idf()
 
     def query_terms(self, tokens: Sequence[str]) -> QueryTerms:
         """Return the known terms of an analysed query; unknown tokens match nothing."""
@@ -72,9 +73,10 @@ class BM25Index:
             term = self._vocabulary.get(token)
             if term is not None:
                 counts[term] = counts.get(term, 0) + 1
-        terms = np.array(sorted(counts), dtype=np.int64)
-        multiplicity = np.array([counts[int(term)] for term in terms], dtype=np.float32)
-        return QueryTerms(terms, multiplicity * self.postings.idf(terms))
+        known = sorted(counts.items())
+        terms = np.array([term for term, _ in known], dtype=np.int64)
+        multiplicity = np.array([count for _, count in known], dtype=np.float32)
+        return QueryTerms(terms, multiplicity * self._idf[terms])
 
     def search(self, query: QueryTerms, depth: int, mask: Mask) -> Candidates:
         """Return the `depth` best chunks that contain a query term and that the mask allows.

@@ -39,7 +39,7 @@ from dtrag_core.types import (
     Switches,
 )
 
-_STREAM_ABOVE_BYTES: Final = 4 << 20
+_STREAM_ABOVE_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,316 @@
+"""Open-loop load: requests leave on a schedule made beforehand, whether or not answers come back.
+
+A latency counts from the moment its request was *meant* to leave, so that a stall is paid for by
+every request it held up (coordinated omission, as wrk2 corrects it). Requests that fail, time out
+or are dropped are counted, never forgotten.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Generic, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrag_core.bench.clock import NS_PER_S, Clock, Service, T, quiet_gc
+from dtrag_core.bench.gates import FELL_BACK
+from dtrag_core.bench.histogram import Histogram
+from dtrag_core.errors import MeasuringError
+
+Arrivals = Literal["poisson", "constant"]
+
+TIMEOUT: Final = "timeout"
+DROPPED: Final = "dropped"
+GROWTH_LIMIT: Final = 0.02
+_UNANSWERED: Final = -1
+
+
+class FellBackError(MeasuringError):
+    """A service answered in another mode than the one measured, or only in part."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """What is sent: `rate` requests per s for `seconds`, cut into `segments` of equal length.
+
+    `poisson` arrivals are those of a Poisson process given that `rate * seconds` come; `constant`
+    ones are evenly spaced. A request not answered `timeout_s` after it was meant to leave has timed
+    out; one due while `max_in_flight` are unanswered is dropped.
+    """
+
+    rate: float
+    seconds: float
+    segments: int = 12
+    arrivals: Arrivals = "poisson"
+    seed: int = 0
+    timeout_s: float = 5.0
+    max_in_flight: int = 1_000
+
+    def __post_init__(self) -> None:
+        if (
+            min(self.rate, self.seconds, self.timeout_s) <= 0
+            or min(self.segments, self.max_in_flight, self.requests) < 1
+        ):
+            raise MeasuringError(f"a load needs a rate, a duration and a request or more: {self}")
+        if self.arrivals not in get_args(Arrivals):
+            raise MeasuringError(f"arrivals are one of {get_args(Arrivals)}, not {self.arrivals!r}")
+
+    @property
+    def requests(self) -> int:
+        """How many requests are sent."""
+        return round(self.rate * self.seconds)
+
+    def schedule_ns(self) -> NDArray[np.int64]:
+        """Return when each request is meant to leave, ns from the start, int64[requests]."""
+        n, span = self.requests, self.seconds * NS_PER_S
+        if self.arrivals == "constant":
+            return (np.arange(n) * (span / n)).astype(np.int64)
+        times = np.random.default_rng(self.seed).uniform(0, span, n)
+        return np.sort(times).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One stretch of the load: its answered requests' latencies, and its failed ones by kind."""
+
+    histogram: Histogram
+    errors: Mapping[str, int]
+
+    @property
+    def failed(self) -> int:
+        """How many requests failed."""
+        return sum(self.errors.values())
+
+    @property
+    def sent(self) -> int:
+        """How many requests were due."""
+        return self.histogram.count + self.failed
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `histogram`, `sent`, `errors` (kind -> count)."""
+        return {
+            "histogram": self.histogram.to_json(),
+            "sent": self.sent,
+            "errors": dict(self.errors),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What came back.
+
+    `lag`: how late each request really left. `growth`: the share of the arrivals by which the
+    backlog rose over the run (least squares). `cpu_share`: processor seconds per second, over all
+    threads of the process. `seconds`: from the start to the last answer or failure. `abandoned`:
+    the run was stopped because it could no longer hold its limit.
+    """
+
+    plan: LoadPlan
+    segments: tuple[Segment, ...]
+    lag: Histogram
+    growth: float
+    cpu_share: float
+    seconds: float
+    abandoned: bool = False
+
+    @property
+    def histogram(self) -> Histogram:
+        """All answered requests."""
+        return Histogram.merge(segment.histogram for segment in self.segments)
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """Failed requests by kind: `timeout`, `dropped`, or the name of the exception."""
+        return dict(sum((Counter(segment.errors) for segment in self.segments), Counter()))
+
+    @property
+    def failed(self) -> int:
+        """How many requests failed."""
+        return sum(segment.failed for segment in self.segments)
+
+    @property
+    def sent(self) -> int:
+        """How many requests were due, dropped ones included."""
+        return sum(segment.sent for segment in self.segments)
+
+    @property
+    def growing(self) -> bool:
+        """Whether the backlog grew by more than 2 % of the arrivals."""
+        return self.growth > GROWTH_LIMIT
+
+    @property
+    def achieved(self) -> float:
+        """Answered requests per s."""
+        return (self.sent - self.failed) / self.seconds
+
+    def exceedances(self) -> list[tuple[Histogram, int]]:
+        """Return each segment's histogram and failures, as `gate_percentile` takes them."""
+        return [(segment.histogram, segment.failed) for segment in self.segments]
+
+    def obstacles(self) -> tuple[str, ...]:
+        """Return why nothing may be concluded from this run, if anything."""
+        return (FELL_BACK,) if FellBackError.__name__ in self.errors else ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan, the segments, and what the generator noted about itself."""
+        return {
+            "plan": asdict(self.plan),
+            "segments": [segment.to_json() for segment in self.segments],
+            "sent": self.sent,
+            "errors": self.errors,
+            "lag": self.lag.to_json(),
+            "growth": self.growth,
+            "cpu_share": self.cpu_share,
+            "seconds": self.seconds,
+            "achieved": self.achieved,
+            "abandoned": self.abandoned,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """When to stop a run that is lost: more than `allowed` requests failed or took over `ns`."""
+
+    ns: int
+    allowed: int
+
+
+class _Run(Generic[T]):
+    """The state of one run: for each request its latency, or why it has none."""
+
+    def __init__(
+        self, service: Service[T], plan: LoadPlan, clock: Clock, limit: Limit | None
+    ) -> None:
+        self._service = service
+        self._clock = clock
+        self._timeout_ns = int(plan.timeout_s * NS_PER_S)
+        self._limited = limit is not None
+        self._limit = limit or Limit(self._timeout_ns, plan.requests)
+        self._max_in_flight = plan.max_in_flight
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._bad = 0
+        self._swept = 0
+        self.due = plan.schedule_ns().tolist()
+        self.done: list[int] = []
+        self.lag: list[int] = []
+        self.failures: dict[int, str] = {}
+
+    async def _one(self, number: int, request: T) -> None:
+        try:
+            await self._service(request)
+        except Exception as error:
+            self._fail(number, type(error).__name__)
+            return
+        finally:
+            del self._tasks[number]
+        self.done[number] = now = self._clock.now_ns()
+        taken = now - self.due[number]
+        if taken > self._timeout_ns:
+            self._fail(number, TIMEOUT)
+        elif taken > self._limit.ns:
+            self._count_bad(number)
+
+    def _fail(self, number: int, kind: str) -> None:
+        self.done[number] = self._clock.now_ns()
+        self.failures[number] = kind
+        self._count_bad(number)
+
+    def _count_bad(self, number: int) -> None:
+        """Count a bad request, once: those swept are counted."""
+        if number >= self._swept:
+            self._bad += 1
+
+    def _sweep(self, sent: int) -> None:
+        """Count the requests that have been waiting for longer than the limit."""
+        overdue = self._clock.now_ns() - self._limit.ns
+        while self._swept < sent and self.due[self._swept] < overdue:
+            self._bad += self.done[self._swept] == _UNANSWERED
+            self._swept += 1
+
+    @property
+    def lost(self) -> bool:
+        return self._bad > self._limit.allowed
+
+    async def send(self, requests: Sequence[T]) -> None:
+        """Send what is due when it is due, until all is sent or the limit is lost."""
+        clock, tasks, lag, due, done = self._clock, self._tasks, self.lag, self.due, self.done
+        start = clock.now_ns()
+        due[:] = [start + ns for ns in due]
+        for number, at in enumerate(due):
+            if clock.now_ns() < at:
+                await clock.sleep_until(at)
+            if self._limited:
+                self._sweep(number)
+            if self.lost:
+                break
+            lag.append(max(clock.now_ns() - at, 0))
+            done.append(_UNANSWERED)
+            if len(tasks) >= self._max_in_flight:
+                self._fail(number, DROPPED)
+                continue
+            request = requests[number % len(requests)]
+            tasks[number] = asyncio.create_task(self._one(number, request))
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Wait for the last answers, no longer than until the last can only have timed out."""
+        last = self.due[len(self.done) - 1] + self._timeout_ns
+        left = 0 if self.lost else max(last - self._clock.now_ns(), 0)
+        pending = set(self._tasks.values())
+        if pending:
+            _, pending = await asyncio.wait(pending, timeout=left / NS_PER_S)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        for number, done in enumerate(self.done):
+            if done == _UNANSWERED:
+                self._fail(number, TIMEOUT)
+
+
+def _growth(due: NDArray[np.int64], done: NDArray[np.int64]) -> float:
+    """Return the rise of the backlog over the run as a share of the arrivals."""
+    if len(due) < 2 or due[-1] == due[0]:
+        return 0.0
+    backlog = np.arange(len(due)) - np.searchsorted(np.sort(done), due, side="right")
+    time = (due - due[0]) / (due[-1] - due[0])
+    return float(np.polyfit(time, backlog, 1)[0]) / len(due)
+
+
+async def run_load(
+    service: Service[T],
+    requests: Sequence[T],
+    plan: LoadPlan,
+    clock: Clock,
+    *,
+    limit: Limit | None = None,
+) -> LoadResult:
+    """Send the planned load to `service` (the requests over and over) and return what came back.
+
+    An exception is counted under its name. With a `limit` the run stops as soon as it is lost,
+    unanswered requests then counting as timed out. Raises `MeasuringError` without requests.
+    """
+    if not requests:
+        raise MeasuringError("a load needs at least one request to send, not 0")
+    run = _Run(service, plan, clock, limit)
+    with quiet_gc():
+        start, cpu = clock.now_ns(), clock.cpu_ns()
+        await run.send(requests)
+        taken, cpu = max(clock.now_ns() - start, 1), clock.cpu_ns() - cpu
+    sent = len(run.done)
+    due, done = np.array(run.due[:sent], dtype=np.int64), np.array(run.done, dtype=np.int64)
+    answered = np.ones(sent, dtype=np.bool_)
+    answered[list(run.failures)] = False
+    part = ((due - start) * (plan.segments / (plan.seconds * NS_PER_S))).astype(np.int64)
+    part = np.minimum(part, plan.segments - 1)
+    errors = [Counter[str]() for _ in range(plan.segments)]
+    for number, kind in run.failures.items():
+        errors[part[number]][kind] += 1
+    segments = tuple(
+        Segment(Histogram.of((done - due)[answered & (part == k)]), dict(errors[k]))
+        for k in range(plan.segments)
+    )
+    lag = Histogram.of(run.lag)
+    seconds = taken / NS_PER_S
+    return LoadResult(plan, segments, lag, _growth(due, done), cpu / taken, seconds, run.lost)

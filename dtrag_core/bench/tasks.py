@@ -1,0 +1,282 @@
+"""The parts of a run, each done in a fresh process over an index directory.
+
+A task takes its `TaskInput` and returns plain JSON, with the targets it decides under `targets`.
+"""
+
+import asyncio
+import tracemalloc
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from dtrag_core.bench.arms import (
+    AGAIN_ARM,
+    ARMS,
+    LEGACY_ARM,
+    OPTIMIZED_ARM,
+    SEQUENTIAL_ARM,
+    Arm,
+    describe_arm,
+    mean_steps_us,
+    open_arm,
+)
+from dtrag_core.bench.capacity import Step, find_capacity, judged_step
+from dtrag_core.bench.clock import NS_PER_MS, RealClock, StallWatch, precise_loop
+from dtrag_core.bench.footprint import evict_files, file_resident, process_memory
+from dtrag_core.bench.gates import HOST_STALLS, gate_bracket, gate_errors, gate_percentile
+from dtrag_core.bench.generator import self_test
+from dtrag_core.bench.histogram import Histogram
+from dtrag_core.bench.load import LoadPlan, run_load
+from dtrag_core.bench.rounds import reference_kernel, run_rounds
+from dtrag_core.bench.settings import MeasureSettings
+from dtrag_core.bench.workload import round_queries
+from dtrag_core.engines.base import Engine
+from dtrag_core.engines.registry import open_engine
+from dtrag_core.targets import PERFORMANCE_TARGETS
+from dtrag_core.types import LEGACY, OPTIMIZED, Progress, SearchParams
+
+T = TypeVar("T")
+_EXTRA_RATE_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInput:
+    """What a task works on: an engine's location, the settings, and distinct queries.
+
+    `part` is the process's number for `rounds`, the arm for `memory`.
+    """
+
+    engine: str
+    location: Path
+    settings: MeasureSettings
+    queries: tuple[str, ...]
+    part: str = ""
+
+    def open(self) -> Engine:
+        """Open the engine."""
+        return open_engine(self.engine, self.location)
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run on a loop with fine timers."""
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        return runner.run(main)
+
+
+def rounds(task: TaskInput, progress: Progress) -> dict[str, Any]:
+    """Time every arm against the others in this process's share of the rounds."""
+    settings, process = task.settings, int(task.part)
+    share = len(range(process, settings.rounds, settings.processes))
+    queries = round_queries(
+        task.queries,
+        share,
+        settings.queries_per_round,
+        settings.warmup,
+        settings.seed + process,
+    )
+    engine = task.open()
+    arms = {name: open_arm(engine, name, settings.depths) for name in ARMS}
+    stage = f"rounds, process {process + 1} of {settings.processes}"
+    measured = run(
+        run_rounds(
+            arms,
+            queries.batches,
+            RealClock(),
+            warmup=queries.warmup,
+            kernel=reference_kernel(),
+            on_round=lambda number: progress(stage, number + 1, share),
+        )
+    )
+    described = {
+        name: describe_arm(arm, measured.latencies[name], settings.warmup)
+        for name, arm in arms.items()
+        if name != AGAIN_ARM
+    }
+    decision = arms[OPTIMIZED_ARM].dao.executor.decision()
+    for arm in arms.values():
+        arm.close()
+    return {
+        "rounds": measured.to_json(),
+        "arms": described,
+        "steps_us": mean_steps_us(arms[SEQUENTIAL_ARM], settings.warmup),
+        "decision": {
+            "overlap": decision.overlap,
+            "reason": decision.reason,
+            "bm25_us": decision.bm25_us,
+            "vector_us": decision.embed_us + decision.vector_us,
+            "hop_us": decision.hop_us,
+        },
+    }
+
+
+def load(task: TaskInput, progress: Progress) -> dict[str, Any]:
+    """Load the optimised path at the target rate, open loop, and decide P95 and errors."""
+    settings = task.settings
+    plan = LoadPlan(settings.rate, settings.load_seconds, settings.segments, seed=settings.seed)
+    arm = open_arm(task.open(), OPTIMIZED_ARM, settings.depths)
+    stage = f"load at {settings.rate:g}/s"
+
+    async def measure() -> dict[str, Any]:
+        await _warm(arm, task)
+        audit = await self_test(settings.rate, RealClock(), seed=settings.seed)
+        ticking = asyncio.create_task(_tick(progress, stage, int(settings.load_seconds)))
+        with StallWatch() as stalls:
+            result = await run_load(arm, task.queries, plan, RealClock())
+        ticking.cancel()
+        obstacles = (*result.obstacles(), *audit.obstacles())
+        stalled = (HOST_STALLS,) if stalls.stalls_ns else ()
+        p95 = gate_percentile(
+            PERFORMANCE_TARGETS["p95_latency_ms"],
+            0.95,
+            result.exceedances(),
+            NS_PER_MS,
+            (*obstacles, *stalled),
+        )
+        errors = gate_errors(
+            PERFORMANCE_TARGETS["error_rate"], result.failed, result.sent, obstacles
+        )
+        return {
+            "targets": [p95.to_json(), errors.to_json()],
+            "load": {
+                **result.to_json(),
+                "percentiles_ms": percentiles_ms(result.histogram, result.failed),
+                "self_test": audit.to_json(),
+                "stalls_ns": list(stalls.stalls_ns),
+            },
+        }
+
+    try:
+        return run(measure())
+    finally:
+        arm.close()
+
+
+def capacity(task: TaskInput, progress: Progress) -> dict[str, Any]:
+    """Search the highest rate that holds the service level, and decide throughput."""
+    settings = task.settings
+    arm = open_arm(task.open(), OPTIMIZED_ARM, settings.depths)
+    clock = RealClock()
+    spent = 0.0
+
+    def on_step(step: Step) -> None:
+        nonlocal spent
+        spent += step.seconds
+        total = max(settings.capacity_seconds, spent)
+        progress(f"capacity, {step.rate:,.0f}/s", round(spent), round(total))
+
+    async def measure() -> dict[str, Any]:
+        await _warm(arm, task)
+        found = await find_capacity(
+            arm,
+            task.queries,
+            clock,
+            anchor=settings.rate,
+            seed=settings.seed,
+            budget_s=settings.capacity_seconds,
+            on_step=on_step,
+        )
+        target = gate_bracket(
+            PERFORMANCE_TARGETS["throughput_qps"],
+            found.low,
+            found.high,
+            found.n,
+            found.reason,
+            found.obstacles(),
+        )
+        extra = [
+            await run_load(
+                arm, task.queries, LoadPlan(rate, _EXTRA_RATE_SECONDS, 2, seed=settings.seed), clock
+            )
+            for rate in settings.rates[1:]
+        ]
+        steps = [judged_step(result).to_json() for result in extra]
+        block = found.to_json()
+        return {
+            "targets": [target.to_json()],
+            "capacity": {**block, "steps": [*block["steps"], *steps]},
+        }
+
+    try:
+        return run(measure())
+    finally:
+        arm.close()
+
+
+def memory(task: TaskInput, progress: Progress) -> dict[str, Any]:
+    """Count what one arm needs resident, inside and from outside, after a workload."""
+    files = [path for path in sorted(task.location.iterdir()) if path.is_file()]
+    evict_files(files)
+    engine = task.open()
+    arm = open_arm(engine, task.part, task.settings.depths)
+    asked = task.queries[:500]
+
+    async def work() -> None:
+        for number, query in enumerate(asked, 1):
+            await arm(query)
+            progress(f"memory, {task.part}", number, len(asked))
+
+    run(work())
+    outside = {**process_memory().to_json(), "file_resident": file_resident(files)}
+    switches = LEGACY if task.part == LEGACY_ARM else OPTIMIZED
+    streaming = None if task.part == LEGACY_ARM else _streaming_peaks(arm, asked[0])
+    arm.close()
+    return {
+        "inside": dict(engine.resident_bytes(switches)),
+        "outside": outside,
+        "streaming": streaming,
+    }
+
+
+def _streaming_peaks(arm: Arm, query: str) -> dict[str, int]:
+    """Return the peak of reading a large result set whole, and part by part."""
+    topk = min(5_000, arm.dao.engine.info.chunks)
+    params = SearchParams(topk, topk, topk, 2 * topk)
+
+    async def whole() -> None:
+        await arm.dao.hybrid_search(query, None, topk, topk, topk, 2 * topk, mode=arm.mode)
+
+    async def streamed() -> None:
+        async for part in arm.dao.stream_search(query, params):
+            del part
+
+    return {
+        "budget_bytes": arm.dao.executor.byte_budget,
+        "peak_whole_bytes": _peak(whole),
+        "peak_streamed_bytes": _peak(streamed),
+    }
+
+
+def _peak(job: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    tracemalloc.start()
+    try:
+        run(job())
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+async def _warm(arm: Arm, task: TaskInput) -> None:
+    for query in task.queries[-task.settings.warmup :]:
+        await arm(query)
+
+
+async def _tick(progress: Progress, stage: str, seconds: int) -> None:
+    for second in range(1, seconds + 1):
+        await asyncio.sleep(1)
+        progress(stage, second, seconds)
+
+
+def percentiles_ms(histogram: Histogram, failed: int = 0) -> dict[str, float | None]:
+    """Return the percentiles that the sample carries, ms; None for the others."""
+    shown = {f"p{q * 100:.0f}": histogram.shown(q, failed) for q in (0.5, 0.95, 0.99)}
+    return {name: None if ns is None else ns / NS_PER_MS for name, ns in shown.items()}
+
+
+Task = Callable[[TaskInput, Progress], dict[str, Any]]
+MEASURING_TASKS: Final[Mapping[str, Task]] = {
+    "rounds": rounds,
+    "load": load,
+    "capacity": capacity,
+    "memory": memory,
+}

@@ -1,0 +1,121 @@
+"""Index directories: the same bytes again, damage that is noticed, other settings refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dtrag_core.config import BM25Settings
+from dtrag_core.datasets.registry import open_dataset
+from dtrag_core.engines.embedded import EmbeddedEngine
+from dtrag_core.errors import (
+    BuildError,
+    IndexCorruptError,
+    IndexDirectoryError,
+    IndexMismatchError,
+)
+from dtrag_core.index.manifest import read_manifest, verify_files
+from dtrag_core.workbench import open_dao, prepare
+
+
+@pytest.fixture
+def copy(small_index: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_index, tmp_path / "copy"))
+
+
+def test_an_intact_index_verifies(small_index: Path) -> None:
+    manifest = verify_files(small_index)
+    assert manifest.chunks > 500
+    assert manifest.dimension > 0
+    assert manifest.content_hash == read_manifest(small_index).content_hash
+
+
+def test_building_again_gives_the_same_index(
+    corpus_file: Path, small_index: Path, tmp_path: Path
+) -> None:
+    again = prepare(open_dataset(f"jsonl:{corpus_file}"), "lsa", directory=tmp_path / "again")
+    assert read_manifest(again).files == read_manifest(small_index).files
+
+
+def test_a_present_index_is_not_built_again(corpus_file: Path, small_index: Path) -> None:
+    before = (small_index / "manifest.json").stat().st_mtime_ns
+    prepare(open_dataset(f"jsonl:{corpus_file}"), "lsa", directory=small_index)
+    assert (small_index / "manifest.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("name", ["postings_ids.npy", "vectors_int8.npy", "chunks.arrow"])
+def test_a_truncated_file_is_named_with_both_sizes(copy: Path, name: str) -> None:
+    path = copy / name
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.truncate(size // 2)
+    with pytest.raises(IndexCorruptError, match=rf"{name} has {size // 2:,} bytes.*{size:,}"):
+        EmbeddedEngine(copy)
+
+
+def test_a_missing_file_is_named(copy: Path) -> None:
+    (copy / "vocabulary.txt").unlink()
+    with pytest.raises(IndexCorruptError, match=r"vocabulary\.txt is missing"):
+        EmbeddedEngine(copy)
+
+
+def test_one_altered_byte_is_found_by_verify(copy: Path) -> None:
+    path = copy / "postings_impacts.npy"
+    with path.open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)[0]
+        file.seek(-1, 2)
+        file.write(bytes([last ^ 1]))
+    with pytest.raises(IndexCorruptError, match=r"postings_impacts\.npy was altered"):
+        verify_files(copy)
+
+
+def test_no_index_there(tmp_path: Path) -> None:
+    with pytest.raises(IndexDirectoryError, match="dtrag index build"):
+        open_dao(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format_version": 1}'])
+def test_an_unreadable_manifest_is_corrupt(copy: Path, text: str) -> None:
+    (copy / "manifest.json").write_text(text)
+    with pytest.raises(IndexCorruptError, match=r"manifest\.json"):
+        read_manifest(copy)
+
+
+def test_another_format_is_refused_with_both_versions(copy: Path) -> None:
+    raw = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**raw, "format_version": 99}))
+    with pytest.raises(IndexMismatchError, match="format 99, this version reads 1"):
+        read_manifest(copy)
+
+
+def test_an_index_of_another_embedder_is_refused_with_both(corpus_file: Path, copy: Path) -> None:
+    with pytest.raises(IndexMismatchError, match=r"embedder lsa, asked for is static"):
+        prepare(open_dataset(f"jsonl:{corpus_file}"), "static", directory=copy)
+
+
+def test_other_parameters_are_refused_and_rebuilt_when_asked(corpus_file: Path, copy: Path) -> None:
+    dataset = open_dataset(f"jsonl:{corpus_file}")
+    with pytest.raises(IndexMismatchError, match="bm25"):
+        prepare(dataset, "lsa", BM25Settings(0.9, 0.4), directory=copy)
+    prepare(dataset, "lsa", BM25Settings(0.9, 0.4), directory=copy, rebuild=True)
+    assert read_manifest(copy).bm25 == BM25Settings(0.9, 0.4)
+
+
+def test_an_empty_corpus_is_refused_and_leaves_what_was_there(copy: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("")
+    before = read_manifest(copy)
+    with pytest.raises(Exception, match=r"empty|no chunks") as caught:
+        prepare(open_dataset(f"jsonl:{empty}"), "lsa", directory=copy, rebuild=True)
+    assert isinstance(caught.value, BuildError | ValueError)
+    assert read_manifest(copy) == before
+
+
+def test_no_array_needs_pickle(small_index: Path) -> None:
+    for path in small_index.glob("*.npy"):
+        np.load(path, allow_pickle=False)
+    with np.load(small_index / "embedder.npz", allow_pickle=False) as state:
+        assert all(state[name].dtype != object for name in state)
