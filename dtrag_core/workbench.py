@@ -13,7 +13,8 @@ from dtrag_core.bench.suite import Suite
 from dtrag_core.config import BM25Settings, cache_root
 from dtrag_core.datasets.base import Dataset
 from dtrag_core.datasets.registry import open_dataset
-from dtrag_core.embedding.registry import fit_embedder
+from dtrag_core.embedding.base import CorpusTexts, Embedder
+from dtrag_core.embedding.registry import fit_cached_embedder
 from dtrag_core.engines.embedded import EmbeddedEngine
 from dtrag_core.errors import IndexDirectoryError, IndexMismatchError
 from dtrag_core.index.builder import BuildPlan, build_index
@@ -27,7 +28,16 @@ from dtrag_core.types import OPTIMIZED, Fusion, Progress, Switches, no_progress
 def index_directory(dataset: Dataset, embedder: str, bm25: BM25Settings) -> Path:
     """Return where the index of these settings is kept; other settings lie elsewhere."""
     info = dataset.info
-    settings = (FORMAT_VERSION, info.fingerprint, info.analyzer.profile, embedder, asdict(bm25))
+    file = Path(embedder.partition(":")[2])
+    content = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+    settings = (
+        FORMAT_VERSION,
+        info.fingerprint,
+        info.analyzer.profile,
+        embedder,
+        content,
+        asdict(bm25),
+    )
     key = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
     name = re.sub(r"[^A-Za-z0-9]+", "-", info.spec).strip("-")[-40:]
     return cache_root() / "indexes" / f"{name}-{key}"
@@ -61,7 +71,10 @@ def prepare(
         finally:
             engine.close()
 
-    plan = BuildPlan(dataset, lambda texts: fit_embedder(spec, texts), settings, fusion)
+    def fit(texts: CorpusTexts) -> Embedder:
+        return fit_cached_embedder(spec, texts, cache_root() / "vectors")
+
+    plan = BuildPlan(dataset, fit, settings, fusion)
     build_index(plan, target, progress)
     return target
 

@@ -100,12 +100,6 @@ def evict_files(paths: Iterable[Path]) -> bool | None:
     return True
 
 
-def release_memory() -> bool | None:
-    """Return freed heap memory to the system: whether any was returned; None without glibc."""
-    malloc_trim = _libc_function("malloc_trim")
-    return None if malloc_trim is None else bool(malloc_trim(ctypes.c_size_t(0)))
-
-
 def _libc_function(name: str) -> "ctypes._NamedFuncPointer | None":
     try:
         function: ctypes._NamedFuncPointer = getattr(ctypes.CDLL(None), name)

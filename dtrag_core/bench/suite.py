@@ -28,6 +28,7 @@ from dtrag_core.bench.tasks import percentiles_ms
 from dtrag_core.bench.worker import run_task
 from dtrag_core.bench.workload import distinct_queries, workload_hash
 from dtrag_core.datasets.base import Dataset
+from dtrag_core.embedding.registry import embedder_info
 from dtrag_core.index.manifest import Manifest, read_manifest
 from dtrag_core.targets import PERFORMANCE_TARGETS
 from dtrag_core.types import Progress, no_progress
@@ -54,7 +55,7 @@ class Suite:
         environment = capture_environment()
         settings = self.settings
         progress("drawing queries", 0, None)
-        queries = distinct_queries(self.dataset, self._distinct(), settings.seed)
+        queries = self._queries(manifest)
         with HostWatch() as host:
             quality = self._task("quality", queries, progress, self.dataset.info.spec)
             memory = {
@@ -100,17 +101,17 @@ class Suite:
 
     def measure_quality(self, progress: Progress = no_progress) -> dict[str, Any]:
         """Measure quality alone: the block `quality` of a result."""
-        queries = distinct_queries(self.dataset, 1_000, self.settings.seed)
+        queries = self._queries(read_manifest(self.directory))
         return self._task("quality", queries, progress, self.dataset.info.spec)
 
-    def _distinct(self) -> int:
+    def _queries(self, manifest: Manifest) -> list[str]:
+        """Return as many distinct queries as any task takes, or all that can be embedded."""
+        if not embedder_info(manifest.embedder).any_text:
+            return list(dict.fromkeys(self.dataset.query_texts()))
         settings = self.settings
         share = -(-settings.rounds // settings.processes)
-        return max(
-            settings.warmup + share * settings.queries_per_round,
-            settings.cache.distinct,
-            1_000,
-        )
+        most = max(settings.warmup + share * settings.queries_per_round, settings.cache.distinct)
+        return distinct_queries(self.dataset, most, settings.seed)
 
     def _task(
         self, name: str, queries: Sequence[str], progress: Progress, part: str = ""

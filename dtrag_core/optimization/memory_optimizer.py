@@ -71,8 +71,9 @@ class EmbeddingQuantizer:
                 f"row {unusable[0]} of the embeddings holds NaN or infinity "
                 f"({unusable.size} such rows); the embedder is at fault"
             )
-        scales = np.where(largest > 0, largest / np.float32(CODE_MAX), 1).astype(np.float32)
-        # A subnormal row would have its scale rounded so coarsely that codes leave the range.
+        scales = (largest / np.float32(CODE_MAX)).astype(np.float32)
+        scales[scales == 0] = 1
+        # A subnormal scale is rounded so coarsely that codes would leave the range.
         codes = np.clip(np.rint(values / scales[:, np.newaxis]), -CODE_MAX, CODE_MAX)
         return codes.astype(np.int8), scales
 
@@ -86,15 +87,17 @@ class MemoryUsage:
     at_ns: int
 
 
-def release_memory() -> bool:
-    """Collect garbage and hand freed memory back to the system; False where libc cannot."""
+def release_memory() -> bool | None:
+    """Collect garbage and return freed heap memory to the system.
+
+    Returns whether any was returned; None without glibc's malloc_trim.
+    """
     gc.collect()
     try:
         trim = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError):
-        return False
-    trim(0)
-    return True
+    except (AttributeError, OSError, TypeError):
+        return None
+    return bool(trim(ctypes.c_size_t(0)))
 
 
 class MemoryMonitor:

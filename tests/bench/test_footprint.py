@@ -12,7 +12,6 @@ from dtrag_core.bench.footprint import (
     evict_files,
     file_resident,
     process_memory,
-    release_memory,
 )
 from dtrag_core.errors import MeasuringError
 
@@ -86,18 +85,5 @@ def test_what_the_platform_does_not_say_is_none(
 
     monkeypatch.setattr(ctypes, "CDLL", no_library)
     assert file_resident([path]) == {"some.bin": None}
-    assert release_memory() is None
     monkeypatch.delattr(os, "posix_fadvise", raising=False)
     assert evict_files([path]) is None
-
-
-@linux
-def test_freed_memory_is_returned_to_the_system() -> None:
-    if release_memory() is None:
-        pytest.skip("there is no glibc here")
-    blocks = [b"%d" % number + b"x" * 100_000 for number in range(600)]
-    del blocks[:-1]  # the last one keeps the heap from shrinking by itself
-    before = process_memory().rss
-    assert release_memory() is True
-    assert before - process_memory().rss > 40 << 20
-    assert len(blocks) == 1

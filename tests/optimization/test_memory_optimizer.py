@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from dtrag_core.errors import EmbeddingError, InvalidRequestError, MemoryBudgetE
 from dtrag_core.optimization.memory_optimizer import (
     EmbeddingQuantizer,
     MemoryMonitor,
+    release_memory,
     stream_slices,
 )
 from dtrag_core.types import FloatArray
@@ -100,3 +102,14 @@ def test_real_usage_is_read() -> None:
     usage = asyncio.run(MemoryMonitor().check_memory_usage())
     assert usage.rss > 1 << 20
     assert usage.available > 0
+
+
+def test_freed_memory_is_returned_to_the_system() -> None:
+    if release_memory() is None:
+        pytest.skip("there is no glibc here")
+    blocks = [b"%d" % number + b"x" * 100_000 for number in range(600)]
+    del blocks[:-1]  # the last one keeps the heap from shrinking by itself
+    before = psutil.Process().memory_info().rss
+    assert release_memory() is True
+    assert before - psutil.Process().memory_info().rss > 40 << 20
+    assert len(blocks) == 1
