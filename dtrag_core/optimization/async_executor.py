@@ -7,12 +7,22 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from threading import get_ident
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
-from dtrag_core.errors import InvalidRequestError, LegFailedError, MemoryBudgetError
+from dtrag_core.errors import InvalidRequestError, MemoryBudgetError
+from dtrag_core.optimization.legs import (
+    LegParams,
+    LegSession,
+    LegsOutcome,
+    QueryEmbedding,
+    awaited,
+    embedded,
+    run_bm25,
+    run_in_turn,
+    run_vector,
+)
 from dtrag_core.optimization.memory_optimizer import MemoryMonitor
-from dtrag_core.types import Candidates, FloatArray, Mask, Span
+from dtrag_core.types import Candidates, FloatArray, Span
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,38 +31,6 @@ DEFAULT_BYTE_BUDGET: Final = 256 << 20
 _LEARNING: Final = 8  # searches run in turn before the first decision
 _REFRESH: Final = 64  # every so many searches the plan not chosen is run, to keep its cost known
 _SMOOTHING: Final = 0.1
-
-
-class LegSession(Protocol):
-    """What the legs search with; each call gets a connection of its own where there are any."""
-
-    def bm25_leg(self, query: str, depth: int, mask: Mask | None) -> Candidates:
-        """Search by terms."""
-        ...
-
-    def vector_leg(self, vector: FloatArray, depth: int, mask: Mask | None) -> Candidates:
-        """Search by vector."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class LegParams:
-    """Depth of each leg and the chunks both may return (None: all)."""
-
-    bm25_topk: int
-    vector_topk: int
-    mask: Mask | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LegsOutcome:
-    """What the legs found, the query's embedding, how long each step took, and how they ran."""
-
-    bm25: Candidates
-    vector: Candidates
-    embedding: FloatArray
-    spans: tuple[Span, ...]
-    overlapped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +45,6 @@ class OverlapDecision:
     hop_us: float
     in_turn_us: float
     overlapped_us: float
-
-
-QueryEmbedding = FloatArray | Awaitable[FloatArray] | Callable[[], FloatArray]
 
 
 class AsyncExecutionOptimizer:
@@ -212,7 +187,7 @@ class AsyncExecutionOptimizer:
         self, session: LegSession, query: str, query_embedding: QueryEmbedding, params: LegParams
     ) -> LegsOutcome:
         loop = asyncio.get_running_loop()
-        bm25_job = loop.run_in_executor(self._pool, _bm25, session, query, params)
+        bm25_job = loop.run_in_executor(self._pool, run_bm25, session, query, params)
         vector_job = self._vector_chain(session, query_embedding, params)
         bm25, chain = await asyncio.gather(bm25_job, vector_job, return_exceptions=True)
         for outcome in (bm25, chain):
@@ -231,13 +206,13 @@ class AsyncExecutionOptimizer:
         def chain(
             source: FloatArray | Callable[[], FloatArray],
         ) -> tuple[FloatArray, tuple[Span, ...], Candidates, Span]:
-            embedding, spans = _embedded(source)
-            near, span = _vector(session, embedding, params)
+            embedding, spans = embedded(source)
+            near, span = run_vector(session, embedding, params)
             return embedding, spans, near, span
 
         if isinstance(query_embedding, Awaitable):
-            awaited, spans = await _awaited(query_embedding)
-            embedding, _, near, span = await loop.run_in_executor(self._pool, chain, awaited)
+            known, spans = await awaited(query_embedding)
+            embedding, _, near, span = await loop.run_in_executor(self._pool, chain, known)
             return embedding, spans, near, span
         return await loop.run_in_executor(self._pool, chain, query_embedding)
 
@@ -252,54 +227,3 @@ class AsyncExecutionOptimizer:
     def _average(self, name: str, cost: float) -> None:
         known = self._costs.get(name)
         self._costs[name] = cost if known is None else known + _SMOOTHING * (cost - known)
-
-
-async def run_in_turn(
-    session: LegSession, query: str, query_embedding: QueryEmbedding, params: LegParams
-) -> LegsOutcome:
-    """Embed, search by BM25, search by vector, one after the other on this thread."""
-    if isinstance(query_embedding, Awaitable):
-        embedding, embed_spans = await _awaited(query_embedding)
-    else:
-        embedding, embed_spans = _embedded(query_embedding)
-    found, bm25_span = _bm25(session, query, params)
-    near, vector_span = _vector(session, embedding, params)
-    return LegsOutcome(found, near, embedding, (*embed_spans, bm25_span, vector_span), False)
-
-
-def _bm25(session: LegSession, query: str, params: LegParams) -> tuple[Candidates, Span]:
-    return timed("bm25", session.bm25_leg, query, params.bm25_topk, params.mask)
-
-
-def _vector(
-    session: LegSession, embedding: FloatArray, params: LegParams
-) -> tuple[Candidates, Span]:
-    return timed("vector", session.vector_leg, embedding, params.vector_topk, params.mask)
-
-
-def _embedded(
-    source: FloatArray | Callable[[], FloatArray],
-) -> tuple[FloatArray, tuple[Span, ...]]:
-    if callable(source):
-        embedding, span = timed("embed", source)
-        return embedding, (span,)
-    return source, ()
-
-
-async def _awaited(source: Awaitable[FloatArray]) -> tuple[FloatArray, tuple[Span, ...]]:
-    started = time.perf_counter_ns()
-    try:
-        embedding = await source
-    except Exception as error:
-        raise LegFailedError("embed", error) from error
-    return embedding, (Span("embed", started, time.perf_counter_ns(), get_ident()),)
-
-
-def timed(leg: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T, Span]:
-    """Call, and return the result with the span it took; a failure becomes LegFailedError."""
-    started = time.perf_counter_ns()
-    try:
-        result = call(*args, **kwargs)
-    except Exception as error:
-        raise LegFailedError(leg, error) from error
-    return result, Span(leg, started, time.perf_counter_ns(), get_ident())

@@ -9,13 +9,8 @@ import numpy as np
 
 from dtrag_core.engines.base import Engine, Session
 from dtrag_core.errors import MemoryBudgetError
-from dtrag_core.optimization.async_executor import (
-    AsyncExecutionOptimizer,
-    LegParams,
-    LegsOutcome,
-    run_in_turn,
-    timed,
-)
+from dtrag_core.optimization.async_executor import AsyncExecutionOptimizer
+from dtrag_core.optimization.legs import LegParams, LegsOutcome, run_in_turn, timed
 from dtrag_core.optimization.memory_optimizer import stream_slices
 from dtrag_core.ranking.fusion import fuse, order_by_score, union_by_rank
 from dtrag_core.search.cache import SingleFlightCache

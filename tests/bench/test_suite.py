@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from dtrag_core.bench.arms import ARMS
+from dtrag_core.bench.blocks import overlap_bound
 from dtrag_core.bench.results import read_result, write_result
 from dtrag_core.bench.settings import MeasureSettings
-from dtrag_core.bench.suite import Suite, overlap_bound
+from dtrag_core.bench.suite import Suite
 from dtrag_core.bench.workload import CacheMix
 from dtrag_core.datasets.registry import open_dataset
 from dtrag_core.errors import InvalidRequestError, MeasuringError

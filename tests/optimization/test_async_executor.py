@@ -9,12 +9,8 @@ import numpy as np
 import pytest
 
 from dtrag_core.errors import InvalidRequestError, LegFailedError, MemoryBudgetError
-from dtrag_core.optimization.async_executor import (
-    AsyncExecutionOptimizer,
-    LegParams,
-    QueryEmbedding,
-    run_in_turn,
-)
+from dtrag_core.optimization.async_executor import AsyncExecutionOptimizer
+from dtrag_core.optimization.legs import LegParams, QueryEmbedding, run_in_turn
 from dtrag_core.types import Candidates, FloatArray, Mask
 
 

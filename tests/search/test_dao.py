@@ -22,6 +22,7 @@ from dtrag_core.search.dao import SearchCaches, SearchDAO
 from dtrag_core.types import (
     LEGACY,
     OPTIMIZED,
+    Filters,
     FloatArray,
     Fusion,
     Hit,
@@ -102,8 +103,10 @@ def test_a_known_item_is_found(dao: SearchDAO) -> None:
 
 
 def test_filters_restrict_both_legs(dao: SearchDAO) -> None:
-    filters = {"canonical_in": ["python/json", ["python", "csv"]], "doc_type": ["class"]}
+    filters = Filters((("python", "json"), ("python", "csv")), ("class",))
     found = run(dao.hybrid_search("read a file", filters, topk=5))
+    written = {"canonical_in": ["python/json", "python/csv"], "doc_type": ["class"]}
+    assert run(dao.hybrid_search("read a file", written, topk=5)).hits == found.hits
     assert found.hits
     for hit in found.hits:
         assert hit.chunk.path[:2] in {("python", "json"), ("python", "csv")}
