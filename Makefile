@@ -36,7 +36,7 @@ static: $(READY)
 	@$(BIN)/mypy
 
 lab: $(READY) ## open JupyterLab in notebooks/
-	@$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
+	@DTRAG_HOME=$(CURDIR)/.dtrag $(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
 
 lock: ## pin what pyproject.toml asks for; ARGS=--upgrade for newer (needs uv)
 	@uv=$$(command -v uv || command -v $(BIN)/uv) || \

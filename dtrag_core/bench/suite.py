@@ -1,5 +1,6 @@
 """The whole measurement of one index: every task in a fresh process, put together into a result."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from dtrag_core.bench.blocks import (
     speedup_block,
     speedup_target,
 )
-from dtrag_core.bench.environment import HostWatch, capture_environment
+from dtrag_core.bench.environment import HostWatch
 from dtrag_core.bench.quality_task import MAX_JUDGED
 from dtrag_core.bench.results import SCHEMA_VERSION
 from dtrag_core.bench.rounds import RoundsResult
@@ -46,11 +47,11 @@ class Suite:
         """
         created = datetime.now(UTC)
         manifest = read_manifest(self.directory)
-        environment = capture_environment()
         settings = self.settings
         progress("drawing queries", 0, None)
         queries = self._queries(manifest)
         with HostWatch() as host:
+            environment = self._task("environment", (), progress)
             quality = self._task("quality", queries, progress, self.dataset.info.spec)
             memory = {
                 arm: self._task("memory", queries, progress, arm)
@@ -76,7 +77,7 @@ class Suite:
         order = list(PERFORMANCE_TARGETS)
         return {
             "schema_version": SCHEMA_VERSION,
-            "run_id": f"{created:%Y%m%dT%H%M%SZ}-{manifest.content_hash[:8]}",
+            "run_id": f"{created:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
             "created": created.isoformat(),
             "environment": {**environment, "host": host.report.to_json()},
             "dataset": self._dataset(manifest),
@@ -142,6 +143,7 @@ class Suite:
             "rate": settings.rate,
             "load_seconds": settings.load_seconds,
             "segments": settings.segments,
+            "capacity_seconds": settings.capacity_seconds,
             "rounds": settings.rounds,
             "queries_per_round": settings.queries_per_round,
             "processes": settings.processes,

@@ -23,6 +23,7 @@ from dtrag_core.bench.arms import (
 )
 from dtrag_core.bench.capacity import Step, find_capacity, judged_step
 from dtrag_core.bench.clock import NS_PER_MS, NS_PER_S, RealClock, StallWatch, precise_loop
+from dtrag_core.bench.environment import capture_environment
 from dtrag_core.bench.footprint import evict_files, file_resident, process_memory
 from dtrag_core.bench.gates import HOST_STALLS, gate_bracket, gate_errors, gate_percentile
 from dtrag_core.bench.generator import self_test
@@ -275,8 +276,14 @@ def percentiles_ms(histogram: Histogram, failed: int = 0) -> dict[str, float | N
     return {name: None if ns is None else ns / NS_PER_MS for name, ns in shown.items()}
 
 
+def environment(task: TaskInput, progress: Progress) -> dict[str, Any]:
+    """Capture the environment as the measuring processes have it."""
+    return capture_environment()
+
+
 Task = Callable[[TaskInput, Progress], dict[str, Any]]
 MEASURING_TASKS: Final[Mapping[str, Task]] = {
+    "environment": environment,
     "rounds": rounds,
     "load": load,
     "capacity": capacity,

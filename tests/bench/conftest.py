@@ -189,6 +189,7 @@ def build_result(
             "rate": 50.0,
             "load_seconds": 120.0,
             "segments": 12,
+            "capacity_seconds": 60.0,
             "rounds": 30,
             "queries_per_round": 100,
             "processes": processes,

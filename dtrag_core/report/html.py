@@ -1,0 +1,69 @@
+"""The report as one self-contained page, with its figures as files beside it."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from markupsafe import Markup
+
+from dtrag_core.report.drawing import Drawing
+from dtrag_core.report.formats import NOTHING, Result
+from dtrag_core.report.rendering import rendered, text_of
+from dtrag_core.report.sections import Section, command, sections
+from dtrag_core.report.verdicts import summary, verdicts
+
+PAGE: Final = "report.html"
+FIGURES: Final = "figures"
+_ICONS: Final = {"PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?"}
+
+
+def write_report(result: Result, folder: Path) -> Path:
+    """Write `folder/report.html` and `folder/figures/*.svg, *.png`; return the page's path.
+
+    The page needs nothing else: styles and figures are inside, there are no scripts. An earlier
+    report in the folder is replaced as a whole.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = sections(result)
+    fresh = Path(tempfile.mkdtemp(dir=folder, prefix=".report-"))
+    try:
+        pictures = fresh / FIGURES
+        pictures.mkdir()
+        for drawing in drawings(parts):
+            (pictures / f"{drawing.name}.svg").write_text(drawing.svg(), encoding="utf-8")
+            (pictures / f"{drawing.name}.png").write_bytes(drawing.png())
+        (fresh / PAGE).write_text(render(result, parts), encoding="utf-8")
+        shutil.rmtree(folder / FIGURES, ignore_errors=True)
+        pictures.rename(folder / FIGURES)
+        (fresh / PAGE).replace(folder / PAGE)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return folder / PAGE
+
+
+def drawings(parts: tuple[Section, ...]) -> list[Drawing]:
+    """Return the figures of all sections, in order."""
+    return [block for part in parts for block in part.blocks if isinstance(block, Drawing)]
+
+
+def render(result: Result, parts: tuple[Section, ...]) -> str:
+    """Return the page."""
+    return rendered(
+        "report.html.j2",
+        result=result,
+        summary=summary(result),
+        verdicts=verdicts(result),
+        icons=_ICONS,
+        sections=parts,
+        command=command(result),
+        nothing=NOTHING,
+        css=Markup(text_of("report.css")),
+    )
+
+
+def verdicts_html(result: Result) -> str:
+    """Return summary and verdict table alone, for a notebook."""
+    table = rendered("verdicts.html.j2", verdicts=verdicts(result), icons=_ICONS)
+    sentence = Markup('<p class="summary">{}</p>').format(summary(result))
+    return f'<style>{text_of("report.css")}</style><div class="dtrag">{sentence}{table}</div>'
