@@ -1,5 +1,6 @@
 """What a run measures, and for how long."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -44,11 +45,15 @@ class MeasureSettings:
                 f"{self.rounds} rounds are too few for {self.processes} processes: give each at "
                 "least 2"
             )
-        if not self.rates or min(self.rates) <= 0:
+        if not self.rates or not all(0 < rate < math.inf for rate in self.rates):
             raise InvalidRequestError(f"rates must be positive, got {list(self.rates)}")
         for name in ("load_seconds", "capacity_seconds"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise InvalidRequestError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.seed < 0 or self.warmup < 0:
+            raise InvalidRequestError(
+                f"seed and warmup must be 0 or more, got {self.seed} and {self.warmup}"
+            )
 
     @property
     def rate(self) -> float:

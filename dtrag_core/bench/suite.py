@@ -96,7 +96,9 @@ class Suite:
 
     def measure_quality(self, progress: Progress = no_progress) -> dict[str, Any]:
         """Measure quality alone: the block `quality` of a result."""
-        queries = self._queries(read_manifest(self.directory))
+        queries = (
+            [] if self.dataset.queries("test") else self._queries(read_manifest(self.directory))
+        )
         return self._task("quality", queries, progress, self.dataset.info.spec)
 
     def _queries(self, manifest: Manifest) -> list[str]:
@@ -105,8 +107,9 @@ class Suite:
             return list(dict.fromkeys(self.dataset.query_texts()))
         settings = self.settings
         share = -(-settings.rounds // settings.processes)
-        most = max(settings.warmup + share * settings.queries_per_round, settings.cache.distinct)
-        return distinct_queries(self.dataset, most, settings.seed)
+        needed = settings.warmup + share * settings.queries_per_round
+        most = max(needed, settings.cache.distinct)
+        return distinct_queries(self.dataset, most, settings.seed, needed)
 
     def _task(
         self, name: str, queries: Sequence[str], progress: Progress, part: str = ""

@@ -64,11 +64,11 @@ def _snippets(dataset: Dataset, wanted: int, rng: np.random.Generator) -> Iterat
             return
 
 
-def distinct_queries(dataset: Dataset, n: int, seed: int) -> list[str]:
+def distinct_queries(dataset: Dataset, n: int, seed: int, at_least: int | None = None) -> list[str]:
     """Return `n` distinct queries: the judged test queries, then known-item snippets of chunks.
 
     The corpus is streamed (up to four times, if it yields repetitions), so call this once a run.
-    Raises `MeasuringError` if the corpus does not yield that many.
+    Raises `MeasuringError` if the corpus does not yield `at_least` (default: all `n`).
     """
     if n < 1:
         raise MeasuringError(f"a workload needs 1 query or more, not {n}")
@@ -78,9 +78,10 @@ def distinct_queries(dataset: Dataset, n: int, seed: int) -> list[str]:
         if len(found) >= n or not len(dataset):
             break
         found.update(dict.fromkeys(_snippets(dataset, (n - len(found)) * 5 // 4 + 1, rng)))
-    if len(found) < n:
+    needed = n if at_least is None else at_least
+    if len(found) < needed:
         raise MeasuringError(
-            f"{dataset.info.spec} yields {len(found):,} distinct queries, {n:,} are needed; "
+            f"{dataset.info.spec} yields {len(found):,} distinct queries, {needed:,} are needed; "
             "ask for fewer, or bring more text"
         )
     return list(found)[:n]

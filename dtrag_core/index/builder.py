@@ -16,7 +16,7 @@ from dtrag_core.errors import BuildError, EmbeddingError
 from dtrag_core.index.bm25 import PostingsBuilder
 from dtrag_core.index.chunk_store import ChunkStore, ChunkWriter
 from dtrag_core.index.filters import FilterBuilder
-from dtrag_core.index.manifest import Manifest, hash_files
+from dtrag_core.index.manifest import MANIFEST, Manifest, hash_files
 from dtrag_core.index.replacing import replacing
 from dtrag_core.optimization.memory_optimizer import EmbeddingQuantizer
 from dtrag_core.text.analyzer import Analyzer
@@ -51,8 +51,14 @@ class BuildPlan:
 def build_index(plan: BuildPlan, directory: Path, progress: Progress = no_progress) -> Manifest:
     """Build the index and put it in `directory`'s place as a whole; return its manifest.
 
-    Raises BuildError if the dataset is empty or the disk is full; whatever was there stays.
+    Raises BuildError if the dataset is empty, the disk is full, or `directory` holds files that
+    are no index; whatever was there stays.
     """
+    if directory.exists() and any(directory.iterdir()) and not (directory / MANIFEST).exists():
+        raise BuildError(
+            f"{directory} holds files but no index; name a new or empty directory, nothing there "
+            "is touched"
+        )
     with replacing(directory) as fresh:
         filters = FilterBuilder()
         postings = PostingsBuilder()

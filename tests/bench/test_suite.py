@@ -165,6 +165,8 @@ def test_a_task_that_fails_in_its_process_is_reported(corpus_file: Path, small_i
         ({"rounds": 4, "processes": 5}, "4 rounds are too few for 5 processes"),
         ({"rates": ()}, "rates must be positive"),
         ({"rates": (50.0, -1.0)}, "-1"),
+        ({"rates": (float("inf"),)}, "inf"),
+        ({"seed": -1}, "-1"),
         ({"load_seconds": 0}, "load_seconds must be positive, got 0"),
     ],
 )

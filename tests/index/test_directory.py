@@ -15,6 +15,7 @@ from dtrag_core.errors import (
     IndexCorruptError,
     IndexDirectoryError,
     IndexMismatchError,
+    InvalidRequestError,
 )
 from dtrag_core.index.manifest import read_manifest, verify_files
 from dtrag_core.workbench import open_dao, prepare
@@ -102,6 +103,19 @@ def test_other_parameters_are_refused_and_rebuilt_when_asked(corpus_file: Path, 
         prepare(dataset, "lsa", BM25Settings(0.9, 0.4), directory=copy)
     prepare(dataset, "lsa", BM25Settings(0.9, 0.4), directory=copy, rebuild=True)
     assert read_manifest(copy).bm25 == BM25Settings(0.9, 0.4)
+
+
+def test_a_folder_of_other_files_is_never_replaced(corpus_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(BuildError, match="holds files but no index"):
+        prepare(open_dataset(f"jsonl:{corpus_file}"), "lsa", directory=tmp_path, rebuild=True)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(("k1", "b"), [(float("nan"), 0.5), (-1.0, 0.5), (1.2, 7.0)])
+def test_impossible_parameters_are_refused(k1: float, b: float) -> None:
+    with pytest.raises(InvalidRequestError, match="k1 >= 0"):
+        BM25Settings(k1, b)
 
 
 def test_an_empty_corpus_is_refused_and_leaves_what_was_there(copy: Path, tmp_path: Path) -> None:
