@@ -1,12 +1,9 @@
 """Settings that must agree between building and searching, and where things are kept."""
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-from dtrag_core.errors import InvalidRequestError
 
 TextProfile = Literal["english", "code", "plain"]
 
@@ -29,12 +26,6 @@ class BM25Settings:
 
     k1: float = 1.2
     b: float = 0.75
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.k1 < math.inf and 0 <= self.b <= 1):
-            raise InvalidRequestError(
-                f"BM25 needs k1 >= 0 and b in 0..1, got k1 {self.k1} and b {self.b}"
-            )
 
 
 def cache_root() -> Path:

@@ -8,6 +8,7 @@ term's postings are its chunk ids, ascending, and their impacts. A query adds it
 into one accumulator a chunk and selects the best: term at a time, exhaustive.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.config import BM25Settings
+from dtrag_core.errors import InvalidRequestError
 from dtrag_core.index.topk import select_top
 from dtrag_core.types import Candidates, FloatArray, IdArray, Mask
 
@@ -148,6 +150,14 @@ def _scores_of(
             if low < end and ids[low] == wanted[place]:
                 scores[place] += weights[position] * impacts[low]
     return scores
+
+
+def check_settings(settings: BM25Settings) -> None:
+    """Raise InvalidRequestError unless k1 >= 0 and b is in 0..1."""
+    if not (0 <= settings.k1 < math.inf and 0 <= settings.b <= 1):
+        raise InvalidRequestError(
+            f"BM25 needs k1 >= 0 and b in 0..1, got k1 {settings.k1} and b {settings.b}"
+        )
 
 
 class PostingsBuilder:

@@ -13,7 +13,7 @@ from dtrag_core.config import BM25Settings
 from dtrag_core.datasets.base import Dataset
 from dtrag_core.embedding.base import CorpusTexts, Embedder
 from dtrag_core.errors import BuildError, EmbeddingError
-from dtrag_core.index.bm25 import PostingsBuilder
+from dtrag_core.index.bm25 import PostingsBuilder, check_settings
 from dtrag_core.index.chunk_store import ChunkStore, ChunkWriter
 from dtrag_core.index.filters import FilterBuilder
 from dtrag_core.index.manifest import MANIFEST, Manifest, hash_files
@@ -54,6 +54,7 @@ def build_index(plan: BuildPlan, directory: Path, progress: Progress = no_progre
     Raises BuildError if the dataset is empty, the disk is full, or `directory` holds files that
     are no index; whatever was there stays.
     """
+    check_settings(plan.bm25)
     if directory.exists() and any(directory.iterdir()) and not (directory / MANIFEST).exists():
         raise BuildError(
             f"{directory} holds files but no index; name a new or empty directory, nothing there "

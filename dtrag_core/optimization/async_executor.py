@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 DEFAULT_BYTE_BUDGET: Final = 256 << 20
 _LEARNING: Final = 8  # searches run in turn before the first decision
-_REFRESH: Final = 64  # every so many searches the plan not chosen is run, to keep its cost known
+_REFRESH: Final = 256  # every so many searches the plan not chosen is run, to keep its cost known
 _SMOOTHING: Final = 0.1
 
 
@@ -137,18 +137,15 @@ class AsyncExecutionOptimizer:
 
     def decision(self) -> OverlapDecision:
         """Return the plan in force and why."""
-        bm25, embed, vector, hop = (
-            self._costs.get(name, 0.0) / 1e3 for name in ("bm25", "embed", "vector", "hop")
+        bm25, embed, vector, hop, in_turn = (
+            self._costs.get(name, 0.0) / 1e3
+            for name in ("bm25", "embed", "vector", "hop", "in_turn")
         )
-        in_turn = self._costs.get("in_turn", 0.0) / 1e3
-        predicted = max(bm25, embed + vector) + hop
-        measured = self._costs.get("overlapped", 0.0) / 1e3
-        overlapped = measured or predicted
+        overlapped, overlap = self._overlapped_ns() / 1e3, self._overlap_pays()
         if self._runs["in_turn"] < _LEARNING:
-            overlap, reason = False, f"costs are known after {_LEARNING} searches in turn"
+            reason = f"costs are known after {_LEARNING} searches in turn"
         else:
-            overlap = overlapped < in_turn
-            source = "measured" if measured else "predicted"
+            source = "measured" if "overlapped" in self._costs else "predicted"
             reason = (
                 f"overlapped {source} {overlapped:.0f} us "
                 f"{'<' if overlap else '>='} in turn {in_turn:.0f} us"
@@ -159,10 +156,20 @@ class AsyncExecutionOptimizer:
         """Stop the threads once their work is done."""
         self._pool.shutdown()
 
+    def _overlapped_ns(self) -> float:
+        """Return what overlapping costs: measured, or predicted before the first time."""
+        cost = self._costs.get
+        predicted = max(cost("bm25", 0.0), cost("embed", 0.0) + cost("vector", 0.0))
+        return cost("overlapped") or predicted + cost("hop", 0.0)
+
+    def _overlap_pays(self) -> bool:
+        learnt = self._runs["in_turn"] >= _LEARNING
+        return learnt and self._overlapped_ns() < self._costs["in_turn"]
+
     async def _choose(self) -> bool:
         if "hop" not in self._costs:
             self._costs["hop"] = await self._measure_hop()
-        chosen = self.decision().overlap
+        chosen = self._overlap_pays()
         runs = self._runs["in_turn"] + self._runs["overlapped"]
         # Look again at overlapping only where it was ever worth trying.
         if runs % _REFRESH == _REFRESH - 1 and "overlapped" in self._costs:

@@ -78,7 +78,7 @@ def test_no_index_there(tmp_path: Path) -> None:
         open_dao(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format_version": 1}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"format_version": 2}'])
 def test_an_unreadable_manifest_is_corrupt(copy: Path, text: str) -> None:
     (copy / "manifest.json").write_text(text)
     with pytest.raises(IndexCorruptError, match=r"manifest\.json"):
@@ -88,7 +88,7 @@ def test_an_unreadable_manifest_is_corrupt(copy: Path, text: str) -> None:
 def test_another_format_is_refused_with_both_versions(copy: Path) -> None:
     raw = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps({**raw, "format_version": 99}))
-    with pytest.raises(IndexMismatchError, match="format 99, this version reads 1"):
+    with pytest.raises(IndexMismatchError, match="format 99, this version reads 2"):
         read_manifest(copy)
 
 
@@ -113,9 +113,13 @@ def test_a_folder_of_other_files_is_never_replaced(corpus_file: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(("k1", "b"), [(float("nan"), 0.5), (-1.0, 0.5), (1.2, 7.0)])
-def test_impossible_parameters_are_refused(k1: float, b: float) -> None:
+def test_impossible_parameters_are_refused(
+    corpus_file: Path, tmp_path: Path, k1: float, b: float
+) -> None:
     with pytest.raises(InvalidRequestError, match="k1 >= 0"):
-        BM25Settings(k1, b)
+        prepare(
+            open_dataset(f"jsonl:{corpus_file}"), "lsa", BM25Settings(k1, b), directory=tmp_path
+        )
 
 
 def test_an_empty_corpus_is_refused_and_leaves_what_was_there(copy: Path, tmp_path: Path) -> None:
