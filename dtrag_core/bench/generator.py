@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from dtrag_core.bench.clock import NS_PER_MS, Clock
 from dtrag_core.bench.gates import SATURATED
-from dtrag_core.bench.load import LoadPlan, run_load
+from dtrag_core.bench.load import run_load
+from dtrag_core.bench.load_plan import LoadPlan
 
 LATE_NS: Final = 10 * NS_PER_MS
 

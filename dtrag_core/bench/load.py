@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Generic, Literal, get_args
+from typing import Any, Final, Generic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from dtrag_core.bench.clock import NS_PER_S, Clock, Service, T, quiet_gc
 from dtrag_core.bench.gates import FELL_BACK
 from dtrag_core.bench.histogram import Histogram
+from dtrag_core.bench.load_plan import LoadPlan
 from dtrag_core.errors import MeasuringError
-
-Arrivals = Literal["poisson", "constant"]
 
 TIMEOUT: Final = "timeout"
 DROPPED: Final = "dropped"
@@ -29,46 +28,6 @@ _UNANSWERED: Final = -1
 
 class FellBackError(MeasuringError):
     """A service answered in another mode than the one measured, or only in part."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadPlan:
-    """What is sent: `rate` requests per s for `seconds`, cut into `segments` of equal length.
-
-    `poisson` arrivals are those of a Poisson process given that `rate * seconds` come; `constant`
-    ones are evenly spaced. A request not answered `timeout_s` after it was meant to leave has timed
-    out; one due while `max_in_flight` are unanswered is dropped.
-    """
-
-    rate: float
-    seconds: float
-    segments: int = 12
-    arrivals: Arrivals = "poisson"
-    seed: int = 0
-    timeout_s: float = 5.0
-    max_in_flight: int = 1_000
-
-    def __post_init__(self) -> None:
-        if (
-            min(self.rate, self.seconds, self.timeout_s) <= 0
-            or min(self.segments, self.max_in_flight, self.requests) < 1
-        ):
-            raise MeasuringError(f"a load needs a rate, a duration and a request or more: {self}")
-        if self.arrivals not in get_args(Arrivals):
-            raise MeasuringError(f"arrivals are one of {get_args(Arrivals)}, not {self.arrivals!r}")
-
-    @property
-    def requests(self) -> int:
-        """How many requests are sent."""
-        return round(self.rate * self.seconds)
-
-    def schedule_ns(self) -> NDArray[np.int64]:
-        """Return when each request is meant to leave, ns from the start, int64[requests]."""
-        n, span = self.requests, self.seconds * NS_PER_S
-        if self.arrivals == "constant":
-            return (np.arange(n) * (span / n)).astype(np.int64)
-        times = np.random.default_rng(self.seed).uniform(0, span, n)
-        return np.sort(times).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

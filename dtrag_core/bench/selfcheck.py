@@ -12,7 +12,8 @@ from dtrag_core.bench.clock import NS_PER_MS, NS_PER_S, Clock, RealClock, precis
 from dtrag_core.bench.doubles import Busy, Recording, Stalling, Waiting, lognormal_ns
 from dtrag_core.bench.gates import Verdict, gate_percentile
 from dtrag_core.bench.generator import LATE_NS, self_test
-from dtrag_core.bench.load import LoadPlan, run_load
+from dtrag_core.bench.load import run_load
+from dtrag_core.bench.load_plan import LoadPlan
 from dtrag_core.bench.rounds import ratio, run_rounds
 from dtrag_core.bench.trials import (
     QUERIES,

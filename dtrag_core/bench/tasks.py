@@ -28,7 +28,8 @@ from dtrag_core.bench.footprint import evict_files, file_resident, process_memor
 from dtrag_core.bench.gates import HOST_STALLS, gate_bracket, gate_errors, gate_percentile
 from dtrag_core.bench.generator import self_test
 from dtrag_core.bench.histogram import Histogram
-from dtrag_core.bench.load import LoadPlan, run_load
+from dtrag_core.bench.load import run_load
+from dtrag_core.bench.load_plan import LoadPlan
 from dtrag_core.bench.rounds import reference_kernel, run_rounds
 from dtrag_core.bench.settings import MeasureSettings
 from dtrag_core.bench.workload import round_queries

@@ -35,11 +35,12 @@ def run_task(name: str, task: Mapping[str, Any], progress: Progress) -> dict[str
     is interrupted.
     """
     with tempfile.TemporaryDirectory(prefix="dtrag-") as folder:
-        answer = Path(folder) / "result.json"
-        with (Path(folder) / "errors").open("w+") as errors:
+        answer, order = Path(folder) / "result.json", Path(folder) / "order.json"
+        order.write_text(json.dumps({"name": name, "answer": str(answer), **task}))
+        with order.open() as asked, (Path(folder) / "errors").open("w+") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "dtrag_core.bench.worker"],
-                stdin=subprocess.PIPE,
+                stdin=asked,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
@@ -47,7 +48,9 @@ def run_task(name: str, task: Mapping[str, Any], progress: Progress) -> dict[str
             )
             with process:
                 try:
-                    _follow(process, {"name": name, "answer": str(answer), **task}, progress)
+                    for line in process.stdout or ():
+                        stage, done, total = json.loads(line)
+                        progress(stage, done, total)
                 except BaseException:
                     process.kill()
                     raise
@@ -61,16 +64,6 @@ def run_task(name: str, task: Mapping[str, Any], progress: Progress) -> dict[str
             )
         result: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
         return result
-
-
-def _follow(process: "subprocess.Popen[str]", order: Mapping[str, Any], progress: Progress) -> None:
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write(json.dumps(order))
-    process.stdin.close()
-    for line in process.stdout:
-        stage, done, total = json.loads(line)
-        progress(stage, done, total)
 
 
 class _Reporter:

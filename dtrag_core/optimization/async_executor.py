@@ -197,11 +197,10 @@ class AsyncExecutionOptimizer:
         bm25_job = loop.run_in_executor(self._pool, run_bm25, session, query, params)
         vector_job = self._vector_chain(session, query_embedding, params)
         bm25, chain = await asyncio.gather(bm25_job, vector_job, return_exceptions=True)
-        for outcome in (bm25, chain):
-            if isinstance(outcome, BaseException):
-                raise outcome
-        assert not isinstance(bm25, BaseException)
-        assert not isinstance(chain, BaseException)
+        if isinstance(bm25, BaseException):
+            raise bm25
+        if isinstance(chain, BaseException):
+            raise chain
         (found, bm25_span), (embedding, embed_spans, near, vector_span) = bm25, chain
         return LegsOutcome(found, near, embedding, (bm25_span, *embed_spans, vector_span), True)
 

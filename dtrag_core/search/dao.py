@@ -10,7 +10,13 @@ import numpy as np
 from dtrag_core.engines.base import Engine, Session
 from dtrag_core.errors import MemoryBudgetError
 from dtrag_core.optimization.async_executor import AsyncExecutionOptimizer
-from dtrag_core.optimization.legs import LegParams, LegsOutcome, run_in_turn, timed
+from dtrag_core.optimization.legs import (
+    LegParams,
+    LegsOutcome,
+    QueryEmbedding,
+    run_in_turn,
+    timed,
+)
 from dtrag_core.optimization.memory_optimizer import stream_slices
 from dtrag_core.ranking.fusion import fuse, order_by_score, union_by_rank
 from dtrag_core.search.cache import SingleFlightCache
@@ -152,20 +158,23 @@ class SearchDAO:
 
     async def _legs(self, session: Session, request: SearchRequest) -> LegsOutcome:
         embed = partial(self.engine.embed_query, request.query)
-        embedding = embed if self.caches is None else await self._cached_embedding(request, embed)
+        embedding: QueryEmbedding = embed
+        if self.caches is not None:
+            embedding = await self._cached_embedding(self.caches.embeddings, request, embed)
         run = self.executor.execute_parallel_search if self.switches.overlap else run_in_turn
         return await run(session, request.query, embedding, self._leg_params(request))
 
     async def _cached_embedding(
-        self, request: SearchRequest, embed: Callable[[], FloatArray]
+        self,
+        cache: SingleFlightCache[FloatArray],
+        request: SearchRequest,
+        embed: Callable[[], FloatArray],
     ) -> FloatArray:
-        assert self.caches is not None
-
         async def compute() -> FloatArray:
             return embed()
 
         key = (self.engine.info.content_hash, request.query)
-        return (await self.caches.embeddings.get_or_compute(key, compute))[0]
+        return (await cache.get_or_compute(key, compute))[0]
 
     def _leg_params(self, request: SearchRequest) -> LegParams:
         params = request.params
