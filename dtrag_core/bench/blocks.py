@@ -60,6 +60,9 @@ def modes_block(
             "n": histogram.count,
             "mean_ms": (histogram.mean or 0.0) / 1e6,
             "percentiles_ms": percentiles_ms(histogram),
+            "cold_first_ms": [
+                float(one.cold[arm][0]) / 1e6 for one in measured if one.cold[arm].size
+            ],
             "histogram": histogram.to_json(),
         }
     return modes

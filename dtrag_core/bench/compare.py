@@ -28,6 +28,9 @@ _SAME: Final = (
     ("environment", "cpu_model"),
     ("environment", "cores"),
     ("environment", "memory_bytes"),
+    ("environment", "architecture"),
+    ("environment", "container"),
+    ("environment", "thread_env"),
 )
 
 

@@ -159,10 +159,12 @@ def _throughput(a: Result, b: Result) -> Finding:
     ratio = speed * low_b / low_a, None, None
     if floor is None:
         return Finding(low_a, low_b, f"not decided, {_ONE_ONLY}", ratio)
-    above = min(1.0, speed) * low_b > high_a
-    below = max(1.0, speed) * high_b < low_a
-    why = f"the brackets {'are' if above or below else 'are not'} disjoint"
-    return Finding(low_a, low_b, why, ratio, exact=above or below, floor=floor)
+    floor = max(floor, *(float(each["noise_floor"]["floor"]) for each in (a, b)))
+    # What is not doubtful is the gap between the brackets, and only that is held against the floor.
+    gap = max(min(1.0, speed) * low_b / high_a, low_a / (max(1.0, speed) * high_b))
+    apart = gap > 1 + floor
+    why = f"the gap between the brackets {'exceeds' if apart else 'is within'} {floor:.1%}"
+    return Finding(low_a, low_b, why, ratio, exact=apart, floor=None)
 
 
 def _cache(a: Result, b: Result) -> Finding:

@@ -16,7 +16,9 @@ import numpy as np
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from dtrag_core.errors import ResultError
+from dtrag_core.bench.histogram import Histogram
+from dtrag_core.errors import MeasuringError, ResultError
+from dtrag_core.targets import PERFORMANCE_TARGETS
 
 SCHEMA_VERSION: Final = 1
 FILE_NAME: Final = "result.json"
@@ -112,6 +114,26 @@ def _validate(result: object, path: Path) -> None:
         shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
         problem = error.message if len(error.message) <= 200 else f"breaks {error.validator!r}"
         raise ResultError(f"{path}: {pointer} is {shown}: {problem}")
+    _check_parts(result, "", path)
+
+
+def _check_parts(part: object, pointer: str, path: Path) -> None:
+    """Check what a schema cannot say: histograms that add up, targets that are those promised."""
+    if isinstance(part, Mapping):
+        if part.get("unit") == "ns" and "bucket" in part:
+            try:
+                Histogram.from_json(part)
+            except (MeasuringError, ValueError) as error:
+                raise ResultError(f"{path}: {pointer} is no histogram: {error}") from error
+        promised = PERFORMANCE_TARGETS.get(str(part.get("metric", "")))
+        if promised is not None and part.get("target") != promised.bound:
+            raise ResultError(
+                f"{path}: {pointer}/target is {part.get('target')}, promised is {promised.bound}"
+            )
+    if isinstance(part, Mapping | list):
+        items = part.items() if isinstance(part, Mapping) else enumerate(part)
+        for name, inner in items:
+            _check_parts(inner, f"{pointer}/{_escaped(name)}", path)
 
 
 def _escaped(part: object) -> str:

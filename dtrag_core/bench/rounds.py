@@ -24,12 +24,13 @@ class RoundsResult:
     """What one process measured.
 
     `latencies`: of each arm int64[rounds, queries], ns, read-only. `kernel_ns`: the reference
-    kernel's time in each round, int64[rounds]. `warmup`: how many queries each arm answered before.
+    kernel's time in each round, int64[rounds]. `cold`: of each arm the latencies of the warm-up,
+    int64[queries], ns, which count for nothing else.
     """
 
     latencies: Mapping[str, NDArray[np.int64]]
     kernel_ns: NDArray[np.int64]
-    warmup: int
+    cold: Mapping[str, NDArray[np.int64]]
 
     @property
     def rounds(self) -> int:
@@ -49,11 +50,11 @@ class RoundsResult:
         return Histogram.of(self.latencies[arm])
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything: `latencies_ns` of each arm by round, `kernel_ns`, `warmup`."""
+        """Return everything: `latencies_ns` of each arm by round, `kernel_ns`, `cold_ns`."""
         return {
             "latencies_ns": {arm: ns.tolist() for arm, ns in self.latencies.items()},
             "kernel_ns": self.kernel_ns.tolist(),
-            "warmup": self.warmup,
+            "cold_ns": {arm: ns.tolist() for arm, ns in self.cold.items()},
         }
 
     @classmethod
@@ -69,7 +70,8 @@ class RoundsResult:
                 f"arms of one run have one shape, and a kernel time a round: {sorted(shapes)} "
                 f"against {len(kernel)}"
             )
-        return cls(latencies, kernel, int(data["warmup"]))
+        cold = {arm: _fixed(np.array(ns, dtype=np.int64)) for arm, ns in data["cold_ns"].items()}
+        return cls(latencies, kernel, cold)
 
 
 def _fixed(array: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -139,9 +141,10 @@ async def run_rounds(
 ) -> RoundsResult:
     """Measure the arms against each other, a round per batch; batches are equally long.
 
-    `warmup` queries are answered by every arm first, untimed. `kernel` is timed once in every
-    round, `on_round` told each finished round's number, untimed. A service must raise rather than
-    answer degraded. Raises `MeasuringError` naming arm, query and error if any query fails.
+    `warmup` queries are answered by every arm first; how long they took is kept apart. `kernel` is
+    timed once in every round, `on_round` told each finished round's number, untimed. A service must
+    raise rather than answer degraded. Raises `MeasuringError` naming arm, query and error if any
+    query fails.
     """
     sizes = {len(batch) for batch in batches}
     if not arms or len(sizes) != 1 or 0 in sizes:
@@ -150,8 +153,7 @@ async def run_rounds(
         )
     taken: dict[str, list[list[int]]] = {arm: [] for arm in arms}
     kernel_ns = []
-    for arm, service in arms.items():
-        await _time_batch(arm, service, warmup, clock)
+    cold = {arm: await _time_batch(arm, service, warmup, clock) for arm, service in arms.items()}
     with quiet_gc():
         for number, batch in enumerate(batches):
             with quiet_gc():
@@ -164,5 +166,5 @@ async def run_rounds(
     return RoundsResult(
         {arm: _fixed(np.array(rows, dtype=np.int64)) for arm, rows in taken.items()},
         _fixed(np.array(kernel_ns, dtype=np.int64)),
-        len(warmup),
+        {arm: _fixed(np.array(rows, dtype=np.int64)) for arm, rows in cold.items()},
     )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dtrag_core.embedding.registry import restore_embedder
 from dtrag_core.engines.base import EngineInfo
-from dtrag_core.errors import EmbeddingError, IndexCorruptError
+from dtrag_core.errors import EmbeddingError, IndexCorruptError, IndexDirectoryError
 from dtrag_core.index import builder as files
 from dtrag_core.index.bm25 import BM25Index, Postings, QueryTerms
 from dtrag_core.index.chunk_store import ChunkStore
@@ -17,7 +17,7 @@ from dtrag_core.index.filters import FilterIndex
 from dtrag_core.index.manifest import Manifest, read_manifest
 from dtrag_core.index.replacing import recover
 from dtrag_core.index.vectors import Float32Vectors, Int8Vectors, VectorIndex
-from dtrag_core.ranking.fusion import union_by_rank
+from dtrag_core.ranking.fusion import union_of_few
 from dtrag_core.text.analyzer import Analyzer
 from dtrag_core.types import (
     LEGACY,
@@ -42,7 +42,7 @@ class EmbeddedEngine:
     """
 
     def __init__(self, directory: Path) -> None:
-        recover(directory.absolute())
+        recover(directory)
         self.manifest: Manifest = read_manifest(directory)
         self.directory = directory
         self._store = ChunkStore(directory / files.CHUNKS)
@@ -63,6 +63,10 @@ class EmbeddedEngine:
             self.manifest.fusion,
         )
         self._warm_up()
+        if read_manifest(directory).content_hash != self.manifest.content_hash:
+            raise IndexDirectoryError(
+                f"{directory} was replaced while it was being opened; open it again"
+            )
 
     @property
     def info(self) -> EngineInfo:
@@ -99,7 +103,7 @@ class EmbeddedEngine:
         return {
             "vectors": self._vectors(switches).nbytes,
             "postings": self.bm25.postings.nbytes,
-            "vocabulary": (self.directory / files.VOCABULARY).stat().st_size,
+            "vocabulary": self.bm25.vocabulary_bytes,
             "filters": self.filters.nbytes,
         }
 
@@ -114,7 +118,8 @@ class EmbeddedEngine:
     def _vectors(self, switches: Switches, rows: slice = slice(None)) -> VectorIndex:
         if switches.int8:
             return Int8Vectors(self._codes[rows], self._scales[rows])
-        return Float32Vectors(self._float32[rows])
+        vectors = self._float32[rows]
+        return Float32Vectors(vectors, min(len(vectors), self.manifest.chunks))
 
     def _warm_up(self) -> None:
         """Run every kernel once on one row, so that no page is touched that no search needs."""
@@ -127,7 +132,7 @@ class EmbeddedEngine:
             vectors = self._vectors(switches, slice(1))
             vectors.search(vector, 1, _EVERYTHING)
             vectors.scores(vector, first)
-        union_by_rank(found.ids, first, 1)
+        union_of_few(found.ids, first, 1)
 
 
 class EmbeddedSession:

@@ -9,6 +9,7 @@ into one accumulator a chunk and selects the best: term at a time, exhaustive.
 """
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -67,6 +68,13 @@ class BM25Index:
         self._vocabulary = vocabulary
         self.postings = postings
         self._idf = postings.idf()
+
+    @property
+    def vocabulary_bytes(self) -> int:
+        """Bytes of the terms, of the table that finds their numbers, and of their idf."""
+        terms = sum(sys.getsizeof(term) for term in self._vocabulary)
+        numbers = sum(sys.getsizeof(number) for number in self._vocabulary.values())
+        return terms + numbers + sys.getsizeof(self._vocabulary) + self._idf.nbytes
 
     def query_terms(self, tokens: Sequence[str]) -> QueryTerms:
         """Return the known terms of an analysed query; unknown tokens match nothing."""

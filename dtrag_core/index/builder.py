@@ -1,10 +1,11 @@
 """Building an index directory from a dataset and an embedder."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -18,6 +19,7 @@ from dtrag_core.index.chunk_store import ChunkStore, ChunkWriter
 from dtrag_core.index.filters import FilterBuilder
 from dtrag_core.index.manifest import MANIFEST, Manifest, hash_files
 from dtrag_core.index.replacing import replacing
+from dtrag_core.index.vectors import padded
 from dtrag_core.optimization.memory_optimizer import EmbeddingQuantizer
 from dtrag_core.text.analyzer import Analyzer
 from dtrag_core.types import FloatArray, Fusion, Progress, no_progress
@@ -126,8 +128,8 @@ def _write_postings(builder: PostingsBuilder, settings: BM25Settings, fresh: Pat
 
 def _write_vectors(embedder: Embedder, store: ChunkStore, fresh: Path, progress: Progress) -> float:
     rows, dimension = len(store), embedder.dimension
-    vectors = open_memmap(fresh / FLOAT32, "w+", np.float32, (rows, dimension))
-    codes = open_memmap(fresh / CODES, "w+", np.int8, (rows, dimension))
+    vectors = _reserved(fresh / FLOAT32, np.float32, (padded(rows), dimension))
+    codes = _reserved(fresh / CODES, np.int8, (rows, dimension))
     scales = np.empty(rows, np.float32)
     quantizer = EmbeddingQuantizer()
     done = 0
@@ -143,10 +145,19 @@ def _write_vectors(embedder: Embedder, store: ChunkStore, fresh: Path, progress:
         codes[here], scales[here] = quantizer.quantize_batch(embedded)
         done += len(batch)
         progress("embedding", done, rows)
-    vectors.flush()
-    codes.flush()
+    for array in (vectors, codes):
+        array.flush()
     np.save(fresh / SCALES, scales)
-    return estimate_cosine_min(vectors)
+    return estimate_cosine_min(vectors[:rows])
+
+
+def _reserved(path: Path, dtype: type, shape: tuple[int, int]) -> "np.memmap[Any, Any]":
+    """Return a new mapped array whose blocks are on disk, so that none can fail to be written."""
+    array = open_memmap(path, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def estimate_cosine_min(vectors: FloatArray) -> float:

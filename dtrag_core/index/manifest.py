@@ -11,7 +11,7 @@ from dtrag_core.config import AnalyzerSettings, BM25Settings
 from dtrag_core.errors import IndexCorruptError, IndexDirectoryError, IndexMismatchError
 from dtrag_core.types import Fusion
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 MANIFEST: Final = "manifest.json"
 
 

@@ -1,11 +1,12 @@
 """Replacing a directory as a whole: readers see the old one or the new one, never a half."""
 
+import ctypes
 import errno
 import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dtrag_core.errors import BuildError
@@ -19,11 +20,11 @@ def replacing(directory: Path) -> Iterator[Path]:
     removed by the next call. Raises BuildError if another process is building the same directory
     or the disk is full.
     """
-    directory = directory.absolute()
+    directory = directory.resolve()
     directory.parent.mkdir(parents=True, exist_ok=True)
     with _locked(directory):
         fresh = directory.with_name(f".{directory.name}.building")
-        recover(directory)
+        _recover(directory)
         shutil.rmtree(fresh, ignore_errors=True)
         try:
             fresh.mkdir()
@@ -42,7 +43,14 @@ def replacing(directory: Path) -> Iterator[Path]:
 
 
 def recover(directory: Path) -> None:
-    """Undo a swap that was killed between its two renames."""
+    """Undo a swap that was killed between its two renames; a live builder is left alone."""
+    directory = directory.resolve()
+    if _previous(directory).exists():
+        with suppress(BuildError), _locked(directory):
+            _recover(directory)
+
+
+def _recover(directory: Path) -> None:
     previous = _previous(directory)
     if previous.exists():
         if directory.exists():
@@ -56,11 +64,24 @@ def _previous(directory: Path) -> Path:
 
 
 def _swap(fresh: Path, directory: Path) -> None:
-    if directory.exists():
+    """Put `fresh` in the directory's place: at one stroke where the system can, else by two."""
+    if not directory.exists():
+        fresh.rename(directory)
+    elif not _exchanged(fresh, directory):
         directory.rename(_previous(directory))
-    fresh.rename(directory)
+        fresh.rename(directory)
+        shutil.rmtree(_previous(directory), ignore_errors=True)
     _sync_entry(directory.parent)
-    shutil.rmtree(_previous(directory), ignore_errors=True)
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Exchange two directories atomically (Linux's renameat2); False where it cannot be."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return not renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange)
 
 
 def _sync(directory: Path) -> None:

@@ -3,7 +3,7 @@
 Vectors are unit length (or zero, for empty texts), so that the inner product is the cosine.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import numba
 import numpy as np
@@ -30,25 +30,41 @@ class VectorIndex(Protocol):
         ...
 
 
-class Float32Vectors:
-    """Exact float32 search: one BLAS matrix-vector product, then a selection."""
+_ROWS_AT_ONCE: Final = 16
 
-    def __init__(self, vectors: FloatArray) -> None:
+
+def padded(rows: int) -> int:
+    """Return how many rows a float32 matrix of `rows` vectors is stored with.
+
+    BLAS sums the last few rows of a matrix in another order than the others, so that equal vectors
+    would differ in the last bit; rows of padding take those places.
+    """
+    return -(-rows // _ROWS_AT_ONCE) * _ROWS_AT_ONCE
+
+
+class Float32Vectors:
+    """Exact float32 search: one BLAS matrix-vector product, then a selection.
+
+    `vectors` float32[padded(rows), d], of which the first `rows` count.
+    """
+
+    def __init__(self, vectors: FloatArray, rows: int) -> None:
         self._vectors = vectors
+        self._rows = rows
 
     @property
     def nbytes(self) -> int:
         """Bytes this index needs resident."""
-        return self._vectors.nbytes
+        return self._vectors[: self._rows].nbytes
 
     def search(self, vector: FloatArray, depth: int, mask: Mask) -> Candidates:
         """Return the `depth` nearest rows that the mask allows."""
-        products: FloatArray = np.dot(self._vectors, vector)
+        products: FloatArray = np.dot(self._vectors, vector)[: self._rows]
         return Candidates(*select_top(products, min(depth, len(products)), -np.inf, mask))
 
     def scores(self, vector: FloatArray, ids: IdArray) -> FloatArray:
         """Return the inner product float32[m] with each of these rows."""
-        products: FloatArray = np.dot(self._vectors[ids], vector)
+        products: FloatArray = _float32_products(self._vectors[ids], vector)
         return products
 
 
@@ -80,6 +96,18 @@ class Int8Vectors:
 
 
 # `fastmath` lets the sum be vectorised: it may then be added in any order, nothing more matters.
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _float32_products(vectors: FloatArray, vector: FloatArray) -> FloatArray:
+    rows, dimension = vectors.shape
+    products = np.empty(rows, np.float32)
+    for row in range(rows):
+        product = np.float32(0)
+        for column in range(dimension):
+            product += vectors[row, column] * vector[column]
+        products[row] = product
+    return products
+
+
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def _int8_products(codes: NDArray[np.int8], scales: FloatArray, vector: FloatArray) -> FloatArray:
     rows, dimension = codes.shape

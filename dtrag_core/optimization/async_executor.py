@@ -68,6 +68,7 @@ class AsyncExecutionOptimizer:
                 raise InvalidRequestError(f"{name} must be at least 1, got {value}")
         self._pool = ThreadPoolExecutor(workers or max(2, os.cpu_count() or 2), "leg")
         self._places = asyncio.Semaphore(max_concurrency)
+        self._measuring = asyncio.Lock()
         self.byte_budget = byte_budget
         self.monitor = monitor or MemoryMonitor()
         self._costs: dict[str, float] = {}
@@ -168,13 +169,20 @@ class AsyncExecutionOptimizer:
 
     async def _choose(self) -> bool:
         if "hop" not in self._costs:
-            self._costs["hop"] = await self._measure_hop()
+            async with self._measuring:
+                if "hop" not in self._costs:
+                    self._costs["hop"] = await self._measure_hop()
         chosen = self._overlap_pays()
         runs = self._runs["in_turn"] + self._runs["overlapped"]
-        # Look again at overlapping only where it was ever worth trying.
-        if runs % _REFRESH == _REFRESH - 1 and "overlapped" in self._costs:
+        if runs % _REFRESH == _REFRESH - 1 and self._could_pay():
             return not chosen
         return chosen
+
+    def _could_pay(self) -> bool:
+        """Whether overlapping would win if handing over cost nothing."""
+        cost = self._costs.get
+        longer = max(cost("bm25", 0.0), cost("embed", 0.0) + cost("vector", 0.0))
+        return self._runs["in_turn"] >= _LEARNING and longer < self._costs["in_turn"]
 
     async def _measure_hop(self) -> float:
         loop = asyncio.get_running_loop()

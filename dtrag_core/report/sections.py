@@ -78,6 +78,8 @@ def _speedup(result: Result) -> Section:
     overlap = result["speedup"]["overlap"]
     decision, measured = overlap["decision"], overlap["measured"]
     chosen = "run the legs together" if decision["overlap"] else "run the legs in turn"
+    share = result["modes"]["optimized"].get("overlapped_share", 0.0)
+    ran = f"run together in {percent(share)} % of the searches, and with the cost of deciding, they"
     return Section(
         "speedup",
         "Speed-up, and what brings it",
@@ -86,8 +88,9 @@ def _speedup(result: Result) -> Section:
             "apart from noise. Each ratio is the geometric mean over rounds, with Student's t "
             "interval on its logarithm.",
             "Running two legs at the same time could bring at most "
-            f"{decimals(overlap['bound'])} {TIMES} here; it brought {decimals(measured['value'])} "
-            f"{TIMES} ({bounds(measured)}). The executor decided to {chosen}: {decision['reason']} "
+            f"{decimals(overlap['bound'])} {TIMES} here; {ran} brought "
+            f"{decimals(measured['value'])} {TIMES} ({bounds(measured)}). The executor decided to "
+            f"{chosen}: {decision['reason']} "
             f"(BM25 {significant(decision['bm25_us'])} µs, vector "
             f"{significant(decision['vector_us'])} µs, hand-over "
             f"{significant(decision['hop_us'])} µs).",

@@ -71,7 +71,8 @@ class SingleFlightCache(Generic[V]):
             try:
                 return await asyncio.shield(flight), self._count("shared")
             except asyncio.CancelledError:
-                if not flight.cancelled():
+                task = asyncio.current_task()
+                if not flight.cancelled() or (task is not None and task.cancelling()):
                     raise
 
     def statistics(self) -> CacheStatistics:
@@ -94,12 +95,12 @@ class SingleFlightCache(Generic[V]):
         self._flights[key] = flight
         try:
             value = await compute()
-        except asyncio.CancelledError:
-            flight.cancel()
-            raise
         except Exception as error:
             flight.set_exception(error)
             flight.exception()  # nobody need be waiting for it
+            raise
+        except BaseException:
+            flight.cancel()  # whoever waits computes again
             raise
         finally:
             del self._flights[key]

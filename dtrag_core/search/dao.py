@@ -1,8 +1,10 @@
 """Hybrid search, legacy and optimised side by side."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from threading import get_ident
 from typing import Final
 
 import numpy as np
@@ -140,11 +142,12 @@ class SearchDAO:
             )
         if size > _STREAM_ABOVE_BYTES:
             stream = self.executor.execute_with_memory_optimization(self._parts, ranked)
+            started = time.perf_counter_ns()
             hits = tuple([hit async for part in stream for hit in part])
-            spans = (*legs.spans, fused_span)
+            fetch_span = Span("fetch", started, time.perf_counter_ns(), get_ident())
         else:
             hits, fetch_span = timed("fetch", self._fetch, ranked)
-            spans = (*legs.spans, fused_span, fetch_span)
+        spans = (*legs.spans, fused_span, fetch_span)
         return SearchResult(hits, "optimized", self.switches, legs.overlapped, spans)
 
     async def _execute_legacy_hybrid_search(self, request: SearchRequest) -> SearchResult:
@@ -160,7 +163,7 @@ class SearchDAO:
         embed = partial(self.engine.embed_query, request.query)
         embedding: QueryEmbedding = embed
         if self.caches is not None:
-            embedding = await self._cached_embedding(self.caches.embeddings, request, embed)
+            embedding = self._cached_embedding(self.caches.embeddings, request, embed)
         run = self.executor.execute_parallel_search if self.switches.overlap else run_in_turn
         return await run(session, request.query, embedding, self._leg_params(request))
 
@@ -211,10 +214,9 @@ class SearchDAO:
         )
 
     def _parts(self, ranked: Ranked) -> Iterator[tuple[Hit, ...]]:
-        budget = min(self.executor.byte_budget, _STREAM_ABOVE_BYTES)
         sizes = np.array(self.engine.text_bytes(ranked.ids), np.int64)
-        if sizes.size and sizes.max() > budget:
-            budget = self.executor.byte_budget
+        part = max(_STREAM_ABOVE_BYTES, int(sizes.max(initial=0)))
+        budget = min(self.executor.byte_budget, part)
         return (self._fetch(ranked, part) for part in stream_slices(sizes, budget))
 
     def _normalize(self, query: str, params: SearchParams, mode: Mode) -> SearchRequest:

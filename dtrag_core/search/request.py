@@ -10,6 +10,7 @@ from dtrag_core.ranking.fusion import check_fusion
 from dtrag_core.types import Filters, Fusion, Mode, SearchParams
 
 MAX_QUERY_CHARACTERS: Final = 10_000
+_DEPTHS: Final = ("bm25_topk", "vector_topk", "rerank_candidates")
 FiltersLike = Filters | Mapping[str, Iterable[str]] | None
 
 
@@ -33,6 +34,8 @@ def normalize_request(
     """
     if mode not in get_args(Mode):
         raise UnknownNameError("mode", str(mode), get_args(Mode))
+    if not isinstance(query, str):
+        raise InvalidRequestError(f"the query must be text, got {query!r}")
     text = " ".join(unicodedata.normalize("NFC", query).split())
     if not text:
         raise InvalidRequestError(f"the query is empty ({query!r}); give at least one word")
@@ -41,11 +44,15 @@ def normalize_request(
             f"the query has {len(text):,} characters, at most {MAX_QUERY_CHARACTERS:,} are "
             "accepted; search for its key sentences"
         )
+    for name in ("topk", *_DEPTHS):
+        value = getattr(params, name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InvalidRequestError(f"{name} must be a whole number, got {value!r}")
     if not 1 <= params.topk <= chunks:
         raise InvalidRequestError(
             f"topk must be in 1..{chunks:,} (the corpus has {chunks:,} chunks), got {params.topk:,}"
         )
-    for name in ("bm25_topk", "vector_topk", "rerank_candidates"):
+    for name in _DEPTHS:
         if getattr(params, name) < 1:
             raise InvalidRequestError(f"{name} must be at least 1, got {getattr(params, name)}")
     fusion = params.fusion or default_fusion
@@ -74,12 +81,14 @@ def parse_filters(filters: FiltersLike) -> Filters | None:
             f"unknown filter {', '.join(map(repr, unknown))}; known: canonical_in, doc_type"
         )
     for name, values in filters.items():
-        if isinstance(values, str) or not values:
+        if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
             raise InvalidRequestError(
                 f"filter {name} must be a non-empty list, got {values!r}; leave it out to allow all"
             )
     paths = filters.get("canonical_in")
     types = filters.get("doc_type")
+    if types is not None and not all(isinstance(name, str) for name in types):
+        raise InvalidRequestError(f"filter doc_type must be a list of texts, got {types!r}")
     return Filters(
         None if paths is None else tuple(sorted({_path(path) for path in paths})),
         None if types is None else tuple(sorted(set(types))),
@@ -87,7 +96,10 @@ def parse_filters(filters: FiltersLike) -> Filters | None:
 
 
 def _path(value: str | Iterable[str]) -> tuple[str, ...]:
-    parts = tuple(value.split("/")) if isinstance(value, str) else tuple(value)
+    if isinstance(value, str):
+        parts = tuple(value.split("/"))
+    else:
+        parts = tuple(value) if isinstance(value, Iterable) else ()
     if not parts or not all(isinstance(part, str) and part for part in parts):
         raise InvalidRequestError(
             f"a taxonomy path is text such as 'numpy/linalg' or its parts, got {value!r}"

@@ -38,7 +38,8 @@ def test_all_arms_answer_the_same_queries_in_turns() -> None:
     orders = [[timed[at][0] for at in (first, first + 2)] for first in (0, 4, 8)]
     assert orders[:2] == [["A", "B"], ["B", "A"]]
     assert result.latencies["A"].shape == (3, 2)
-    assert (result.rounds, result.warmup) == (3, 1)
+    assert result.rounds == 3
+    assert {arm: len(ns) for arm, ns in result.cold.items()} == dict.fromkeys(result.latencies, 1)
 
 
 @pytest.mark.parametrize("arms", ["AB", "ABC", "ABCD"])
@@ -94,7 +95,7 @@ def test_a_ratio_over_processes_counts_all_rounds() -> None:
     def process(factor: float) -> RoundsResult:
         slow = np.full((3, 2), 300, dtype=np.int64)
         fast = (slow / factor).astype(np.int64)
-        return RoundsResult({"slow": slow, "fast": fast}, np.ones(3, dtype=np.int64), 0)
+        return RoundsResult({"slow": slow, "fast": fast}, np.ones(3, dtype=np.int64), {})
 
     interval = ratio([process(3.0), process(3.0)], "slow", "fast")
     assert interval.value == pytest.approx(3.0)
@@ -120,7 +121,7 @@ def test_uneven_batches_and_missing_arms_are_refused() -> None:
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:
-    data = {"latencies_ns": {"a": [[1, 2]], "b": [[1], [2]]}, "kernel_ns": [1], "warmup": 0}
+    data = {"latencies_ns": {"a": [[1, 2]], "b": [[1], [2]]}, "kernel_ns": [1], "cold_ns": {}}
     with pytest.raises(MeasuringError, match=r"\(1, 2\)"):
         RoundsResult.from_json(data)
 

@@ -78,7 +78,7 @@ def test_no_index_there(tmp_path: Path) -> None:
         open_dao(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format_version": 2}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"format_version": 3}'])
 def test_an_unreadable_manifest_is_corrupt(copy: Path, text: str) -> None:
     (copy / "manifest.json").write_text(text)
     with pytest.raises(IndexCorruptError, match=r"manifest\.json"):
@@ -88,7 +88,7 @@ def test_an_unreadable_manifest_is_corrupt(copy: Path, text: str) -> None:
 def test_another_format_is_refused_with_both_versions(copy: Path) -> None:
     raw = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps({**raw, "format_version": 99}))
-    with pytest.raises(IndexMismatchError, match="format 99, this version reads 2"):
+    with pytest.raises(IndexMismatchError, match="format 99, this version reads 3"):
         read_manifest(copy)
 
 

@@ -1,5 +1,6 @@
 """A directory is replaced as a whole, whatever interrupts."""
 
+import ctypes
 import errno
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dtrag_core.errors import BuildError
-from dtrag_core.index.replacing import replacing
+from dtrag_core.index.replacing import recover, replacing
 
 
 def write(directory: Path, text: str) -> None:
@@ -68,7 +69,7 @@ def test_other_system_errors_pass_through(tmp_path: Path) -> None:
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from dtrag_core.index.replacing import replacing
+from dtrag_core.index.replacing import recover, replacing
 with replacing(Path(sys.argv[1])) as fresh:
     (fresh / "content").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -93,6 +94,70 @@ def test_kill_between_the_two_renames_is_undone(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_half(target, KeyboardInterrupt)
     assert (target / "content").read_text() == "old"
+
+
+def test_the_two_renames_do_the_same_where_there_is_no_exchange(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_library(*_: object, **__: object) -> None:
+        raise OSError("none here")
+
+    monkeypatch.setattr(ctypes, "CDLL", no_library)
+    target = tmp_path / "index"
+    write(target, "old")
+    write(target, "new")
+    assert (target / "content").read_text() == "new"
+    assert leftovers(target) == []
+
+
+def test_a_reader_does_not_undo_the_swap_of_a_live_builder(tmp_path: Path) -> None:
+    target = tmp_path / "index"
+    write(target, "old")
+    with replacing(target) as fresh:
+        (fresh / "content").write_text("new")
+        target.rename(tmp_path / ".index.previous")
+        recover(target)
+        assert not target.exists()
+        (tmp_path / ".index.previous").rename(target)
+    assert (target / "content").read_text() == "new"
+
+
+def test_a_link_to_a_directory_stays_a_link(tmp_path: Path) -> None:
+    write(tmp_path / "real", "old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "content").read_text() == "new"
+
+
+READER = """
+import sys
+from pathlib import Path
+from dtrag_core.index.replacing import recover
+target = Path(sys.argv[1])
+print("reading", flush=True)
+seen = set()
+while True:
+    recover(target)
+    seen.add((target / "content").read_text())
+    if seen >= {"old", "new"} and (target.parent / "stop").exists():
+        break
+"""
+
+
+def test_a_reader_beside_a_builder_sees_the_old_or_the_new(tmp_path: Path) -> None:
+    target = tmp_path / "index"
+    write(target, "old")
+    reader = subprocess.Popen(
+        [sys.executable, "-c", READER, str(target)], stdout=subprocess.PIPE, text=True
+    )
+    with reader:
+        assert reader.stdout
+        reader.stdout.readline()
+        for number in range(400):
+            write(target, "new" if number % 2 else "old")
+        (tmp_path / "stop").touch()
+    assert reader.returncode == 0
 
 
 def test_two_builders_of_one_directory_do_not_mix(tmp_path: Path) -> None:

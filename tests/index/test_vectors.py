@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dtrag_core.index.vectors import Float32Vectors, Int8Vectors, VectorIndex
+from dtrag_core.index.vectors import Float32Vectors, Int8Vectors, VectorIndex, padded
 from dtrag_core.optimization.memory_optimizer import EmbeddingQuantizer
 from dtrag_core.types import FloatArray, Mask
 
@@ -22,7 +22,10 @@ def unit_rows(seed: int, rows: int, dimension: int = 32) -> FloatArray:
 
 
 def float32(vectors: FloatArray) -> tuple[VectorIndex, FloatArray]:
-    return Float32Vectors(vectors), vectors
+    rows, dimension = vectors.shape
+    stored = np.zeros((padded(rows), dimension), np.float32)
+    stored[:rows] = vectors
+    return Float32Vectors(stored, rows), vectors
 
 
 def int8(vectors: FloatArray) -> tuple[VectorIndex, FloatArray]:
@@ -54,10 +57,15 @@ def test_mask_restricts_the_search(make: Make) -> None:
     assert index.search(vectors[11], 10, mask).ids.tolist() == allowed
 
 
-def test_equal_rows_come_in_order_of_their_ids() -> None:
-    vectors = np.repeat(unit_rows(3, 1), 50, axis=0)
-    index, _ = int8(vectors)
-    assert index.search(vectors[0], 3, EVERYTHING).ids.tolist() == [0, 1, 2]
+@pytest.mark.parametrize("make", [float32, int8])
+@pytest.mark.parametrize("rows", [7, 50, 101])
+def test_equal_rows_come_in_order_of_their_ids(make: Make, rows: int) -> None:
+    vectors = np.repeat(unit_rows(3, 1, 256), rows, axis=0)
+    index, _ = make(vectors)
+    found = index.search(vectors[0], 5, EVERYTHING)
+    assert found.ids.tolist() == [0, 1, 2, 3, 4]
+    everyone = np.arange(rows, dtype=np.int32)
+    assert len(set(index.scores(vectors[0], everyone).tolist())) == 1
 
 
 def test_int8_is_a_quarter_of_float32_and_a_scale() -> None:

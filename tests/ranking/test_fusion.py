@@ -11,6 +11,7 @@ from dtrag_core.ranking.fusion import (
     fuse,
     order_by_score,
     union_by_rank,
+    union_of_few,
     weighted_sum,
 )
 from dtrag_core.types import Fusion, IdArray
@@ -80,6 +81,13 @@ def test_union_takes_turns_and_stops_at_the_cap(a: list[int], b: list[int], cap:
     assert set(union) <= set(a) | set(b)
     if cap >= 2 and a and b:
         assert {a[0], b[0]} <= set(union)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 3_000))
+def test_the_union_of_many_is_that_of_few(seed: int, cap: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = (rng.permutation(1_500)[: rng.integers(400, 1_200)].astype(np.int32) for _ in range(2))
+    assert union_by_rank(a, b, cap).tolist() == union_of_few(a, b, cap).tolist()
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ def test_a_percentile_the_sample_does_not_carry_is_a_dash_with_its_reason(
     assert set(p99) == {formats.NOTHING}
     assert table.notes == (
         f"{formats.NOTHING}  P99 is shown from 10,000 samples on; here are 5,000.",
+        "Cold is the first search in a fresh process; the arm that comes first pays for the files.",
     )
 
 

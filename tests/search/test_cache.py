@@ -93,6 +93,21 @@ def test_if_whoever_computes_is_cancelled_another_computes() -> None:
     asyncio.run(run())
 
 
+def test_a_deadline_holds_for_those_who_wait_too() -> None:
+    async def run() -> None:
+        cache: SingleFlightCache[int] = SingleFlightCache()
+        compute = Counter()
+        tasks = [asyncio.create_task(cache.get_or_compute("a", compute)) for _ in range(2)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 2
+        assert compute.calls == 1
+
+    asyncio.run(run())
+
+
 def test_a_cancelled_follower_does_not_stop_the_computation() -> None:
     async def run() -> None:
         cache: SingleFlightCache[int] = SingleFlightCache()

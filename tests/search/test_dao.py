@@ -155,6 +155,12 @@ def test_a_failing_leg_fails_the_search(
         ({"filters": {"doc_type": "class"}}, "'class'"),
         ({"filters": {"canonical_in": ["python//json"]}}, "python//json"),
         ({"filters": {"canonical_in": ["pithon"]}}, "pithon"),
+        ({"filters": {"doc_type": 5}}, "5"),
+        ({"filters": {"doc_type": ["a", 1]}}, "list of texts"),
+        ({"filters": {"canonical_in": [7]}}, "7"),
+        ({"query": None}, "None"),
+        ({"topk": 2.5}, "whole number, got 2.5"),
+        ({"topk": True}, "True"),
         ({"fusion": Fusion("weighted", 2.0)}, "2.0"),
     ],
 )
@@ -204,6 +210,20 @@ def test_other_requests_are_not(cached: SearchDAO, other: dict[str, Any]) -> Non
 def test_legacy_never_uses_the_cache(cached: SearchDAO) -> None:
     run(cached.hybrid_search("split a string"))
     assert not run(cached.hybrid_search("split a string", mode="legacy")).from_cache
+
+
+def test_with_caches_too_a_failing_embedding_is_named_and_timed(
+    cached: SearchDAO, engine: EmbeddedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {span.name for span in run(cached.hybrid_search("split a string")).timings}
+    assert names == {"embed", "bm25", "vector", "fuse", "fetch"}
+
+    def fails(text: str) -> FloatArray:
+        raise ZeroDivisionError(text)
+
+    monkeypatch.setattr(engine, "embed_query", fails)
+    with pytest.raises(LegFailedError, match="the embed leg failed"):
+        run(cached.hybrid_search("other words"))
 
 
 def test_embeddings_are_cached_apart_from_results(cached: SearchDAO) -> None:
