@@ -163,7 +163,8 @@ def _throughput(a: Result, b: Result) -> Finding:
     # What is not doubtful is the gap between the brackets, and only that is held against the floor.
     gap = max(min(1.0, speed) * low_b / high_a, low_a / (max(1.0, speed) * high_b))
     apart = gap > 1 + floor
-    why = f"the gap between the brackets {'exceeds' if apart else 'is within'} {floor:.1%}"
+    where = "exceeds" if apart else "is within"
+    why = f"the gap between the brackets {where} the noise floor, {floor:.1%}"
     return Finding(low_a, low_b, why, ratio, exact=apart, floor=None)
 
 
