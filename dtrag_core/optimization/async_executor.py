@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final, ParamSpec, TypeVar
 
 from dtrag_core.errors import InvalidRequestError, MemoryBudgetError
@@ -22,38 +22,19 @@ from dtrag_core.optimization.legs import (
     run_vector,
 )
 from dtrag_core.optimization.memory_optimizer import MemoryMonitor
+from dtrag_core.optimization.overlap_planner import OverlapDecision, OverlapPlanner
 from dtrag_core.types import Candidates, FloatArray, Span
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 DEFAULT_BYTE_BUDGET: Final = 256 << 20
-_LEARNING: Final = 8  # searches run in turn before the first decision
-_REFRESH: Final = 256  # every so many searches the plan not chosen is run, to keep its cost known
-_SMOOTHING: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class OverlapDecision:
-    """Whether legs are overlapped and the costs in microseconds behind it."""
-
-    overlap: bool
-    reason: str
-    bm25_us: float
-    embed_us: float
-    vector_us: float
-    hop_us: float
-    in_turn_us: float
-    overlapped_us: float
 
 
 class AsyncExecutionOptimizer:
     """Overlaps legs on a thread pool, bounds concurrency and streams under a byte budget.
 
-    Leg costs are averaged over the searches that ran them in turn; the overlapped total over those
-    that overlapped (before the first one it is predicted: the longer chain plus the measured cost
-    of handing two jobs to threads). The cheaper plan is chosen; the other is run again now and
-    then, so that a change shows.
+    Whether legs are overlapped is decided by an `OverlapPlanner` from what searches have cost.
     """
 
     def __init__(
@@ -71,7 +52,7 @@ class AsyncExecutionOptimizer:
         self._measuring = asyncio.Lock()
         self.byte_budget = byte_budget
         self.monitor = monitor or MemoryMonitor()
-        self._costs: dict[str, float] = {}
+        self._planner = OverlapPlanner()
         self._runs = {"in_turn": 0, "overlapped": 0, "failed": 0, "streamed_parts": 0}
 
     async def execute_parallel_search(
@@ -95,7 +76,9 @@ class AsyncExecutionOptimizer:
             except BaseException:
                 self._runs["failed"] += 1
                 raise
-            self._learn(outcome, time.perf_counter_ns() - started)
+            taken = time.perf_counter_ns() - started
+            self._planner.learn(outcome.overlapped, taken, outcome.spans)
+            self._runs["overlapped" if outcome.overlapped else "in_turn"] += 1
             return outcome
 
     async def execute_with_memory_optimization(
@@ -130,7 +113,6 @@ class AsyncExecutionOptimizer:
         usage = self.monitor.history[-1] if self.monitor.history else None
         return {
             **self._runs,
-            "costs_us": {name: cost / 1e3 for name, cost in self._costs.items()},
             "decision": asdict(self.decision()),
             "rss_bytes": usage.rss if usage else None,
             "memory_releases": self.monitor.releases,
@@ -138,51 +120,18 @@ class AsyncExecutionOptimizer:
 
     def decision(self) -> OverlapDecision:
         """Return the plan in force and why."""
-        bm25, embed, vector, hop, in_turn = (
-            self._costs.get(name, 0.0) / 1e3
-            for name in ("bm25", "embed", "vector", "hop", "in_turn")
-        )
-        overlapped, overlap = self._overlapped_ns() / 1e3, self._overlap_pays()
-        if self._runs["in_turn"] < _LEARNING:
-            reason = f"costs are known after {_LEARNING} searches in turn"
-        else:
-            source = "measured" if "overlapped" in self._costs else "predicted"
-            reason = (
-                f"overlapped {source} {overlapped:.0f} us "
-                f"{'<' if overlap else '>='} in turn {in_turn:.0f} us"
-            )
-        return OverlapDecision(overlap, reason, bm25, embed, vector, hop, in_turn, overlapped)
+        return self._planner.decision()
 
     def close(self) -> None:
         """Stop the threads once their work is done."""
         self._pool.shutdown()
 
-    def _overlapped_ns(self) -> float:
-        """Return what overlapping costs: measured, or predicted before the first time."""
-        cost = self._costs.get
-        predicted = max(cost("bm25", 0.0), cost("embed", 0.0) + cost("vector", 0.0))
-        return cost("overlapped") or predicted + cost("hop", 0.0)
-
-    def _overlap_pays(self) -> bool:
-        learnt = self._runs["in_turn"] >= _LEARNING
-        return learnt and self._overlapped_ns() < self._costs["in_turn"]
-
     async def _choose(self) -> bool:
-        if "hop" not in self._costs:
+        if self._planner.hop_ns is None:
             async with self._measuring:
-                if "hop" not in self._costs:
-                    self._costs["hop"] = await self._measure_hop()
-        chosen = self._overlap_pays()
-        runs = self._runs["in_turn"] + self._runs["overlapped"]
-        if runs % _REFRESH == _REFRESH - 1 and self._could_pay():
-            return not chosen
-        return chosen
-
-    def _could_pay(self) -> bool:
-        """Whether overlapping would win if handing over cost nothing."""
-        cost = self._costs.get
-        longer = max(cost("bm25", 0.0), cost("embed", 0.0) + cost("vector", 0.0))
-        return self._runs["in_turn"] >= _LEARNING and longer < self._costs["in_turn"]
+                if self._planner.hop_ns is None:
+                    self._planner.hop_ns = await self._measure_hop()
+        return self._planner.choose()
 
     async def _measure_hop(self) -> float:
         loop = asyncio.get_running_loop()
@@ -229,15 +178,3 @@ class AsyncExecutionOptimizer:
             embedding, _, near, span = await loop.run_in_executor(self._pool, chain, known)
             return embedding, spans, near, span
         return await loop.run_in_executor(self._pool, chain, query_embedding)
-
-    def _learn(self, outcome: LegsOutcome, total_ns: int) -> None:
-        plan = "overlapped" if outcome.overlapped else "in_turn"
-        self._runs[plan] += 1
-        self._average(plan, total_ns)
-        if not outcome.overlapped:
-            for span in outcome.spans:
-                self._average(span.name, span.end_ns - span.start_ns)
-
-    def _average(self, name: str, cost: float) -> None:
-        known = self._costs.get(name)
-        self._costs[name] = cost if known is None else known + _SMOOTHING * (cost - known)
