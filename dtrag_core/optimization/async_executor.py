@@ -3,6 +3,7 @@
 import asyncio
 import os
 import statistics
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +48,7 @@ class AsyncExecutionOptimizer:
         for name, value in (("max_concurrency", max_concurrency), ("byte_budget", byte_budget)):
             if value < 1:
                 raise InvalidRequestError(f"{name} must be at least 1, got {value}")
-        self._pool = ThreadPoolExecutor(workers or max(2, os.cpu_count() or 2), "leg")
+        self._pool = _full_pool(workers or max(2, os.cpu_count() or 2))
         self._places = asyncio.Semaphore(max_concurrency)
         self._measuring = asyncio.Lock()
         self.byte_budget = byte_budget
@@ -178,3 +179,16 @@ class AsyncExecutionOptimizer:
             embedding, _, near, span = await loop.run_in_executor(self._pool, chain, known)
             return embedding, spans, near, span
         return await loop.run_in_executor(self._pool, chain, query_embedding)
+
+
+def _full_pool(workers: int) -> ThreadPoolExecutor:
+    """Return a pool whose threads all run already.
+
+    A pool that starts them as jobs come takes a thread that has just ended its job for idle twice,
+    and then never starts the second: two legs would run one after the other on the first.
+    """
+    pool = ThreadPoolExecutor(workers, "leg")
+    everyone = threading.Barrier(workers)
+    for _ in range(workers):
+        pool.submit(everyone.wait)
+    return pool

@@ -9,11 +9,10 @@ from typing import Final
 from dtrag_core.types import Span
 
 _LEARNING: Final = 16  # searches run in turn before the first decision
-_TRIALS: Final = 3  # overlapped searches before their measured cost replaces the predicted one
-_WINDOW: Final = 64  # searches a cost is the median of
-_OVERLAPPED_WINDOW: Final = 9
-_RETRY_OVERLAPPED: Final = 256  # searches in turn after which overlapping is tried again
+_TRIAL: Final = 16  # overlapped searches in a row that say what overlapping costs
+_WINDOW: Final = 64  # searches in turn that a cost is the median of
 _RETRY_IN_TURN: Final = 16  # overlapped searches after which one is run in turn
+_RETRY_OVERLAPPED: Final = 2_048  # searches in turn before another trial, twice as many each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +34,10 @@ class OverlapPlanner:
 
     Costs are medians over the latest searches, so that a stall of the machine decides nothing. What
     overlapping costs is predicted from the legs (the longer chain plus `hop_ns`, the cost of
-    handing two jobs to threads) until it has been tried. The plan not chosen is run again now and
-    then, so that a change shows: a search in turn often, since it costs little; an overlapped one
-    rarely, and only while it would win if handing over cost nothing.
+    handing two jobs to threads) until it has been tried: some searches in a row, since the system
+    takes a few to spread the threads over the cores. The plan not chosen is run again now and then,
+    so that a change shows: a search in turn often, since it costs little; a trial of overlapping
+    ever more rarely, and only while it would win if handing over cost nothing.
     """
 
     def __init__(self) -> None:
@@ -45,30 +45,44 @@ class OverlapPlanner:
         self._samples: dict[str, deque[int]] = {}
         self._costs: dict[str, float] = {}
         self._in_turn = 0
-        self._since_other = 0
+        self._since_in_turn = 0
+        self._since_overlapped = 0
+        self._patience = _RETRY_OVERLAPPED
+        self._trial = 0
 
     def choose(self) -> bool:
         """Return whether to overlap the next search."""
         if self._in_turn < _LEARNING:
             return False
-        pays = self._pays()
-        if pays:
-            return self._since_other < _RETRY_IN_TURN
-        return self._since_other >= _RETRY_OVERLAPPED and self._longer_chain() < self._cost(
-            "in_turn"
-        )
+        if self._trial == 0 and self._is_trial_due():
+            self._trial = _TRIAL
+            self._samples["overlapped"] = deque(maxlen=_TRIAL)
+        if self._trial > 0:
+            return True
+        return self._pays() and self._since_in_turn < _RETRY_IN_TURN
 
     def learn(self, overlapped: bool, total_ns: int, spans: Sequence[Span]) -> None:
         """Take in what a search cost; `spans` are its legs'."""
-        known = self._in_turn >= _LEARNING
-        self._since_other = 0 if known and overlapped != self._pays() else self._since_other + 1
         if overlapped:
-            self._sample("overlapped", total_ns, _OVERLAPPED_WINDOW)
+            self._since_in_turn += 1
+            self._since_overlapped = 0
+            self._trial = max(self._trial - 1, 0)
+            self._sample("overlapped", total_ns, _TRIAL)
             return
+        self._since_overlapped += 1
+        self._since_in_turn = 0
         self._in_turn += 1
         self._sample("in_turn", total_ns, _WINDOW)
         for span in spans:
             self._sample(span.name, span.end_ns - span.start_ns, _WINDOW)
+
+    def _is_trial_due(self) -> bool:
+        if self._pays():
+            return not self._tried()
+        if self._since_overlapped < self._patience:
+            return False
+        self._patience *= 2
+        return self._longer_chain() < self._cost("in_turn")
 
     def decision(self) -> OverlapDecision:
         """Return the plan in force and why."""
@@ -97,7 +111,7 @@ class OverlapPlanner:
         return self._overlapped() < self._cost("in_turn")
 
     def _tried(self) -> bool:
-        return len(self._samples.get("overlapped", ())) >= _TRIALS
+        return len(self._samples.get("overlapped", ())) >= _TRIAL
 
     def _overlapped(self) -> float:
         if self._tried():

@@ -85,6 +85,19 @@ def test_legs_really_run_at_the_same_time(source: str) -> None:
     asyncio.run(run())
 
 
+def test_short_jobs_before_do_not_leave_a_thread_unstarted() -> None:
+    async def run() -> None:
+        executor = Overlapping(workers=2)
+        for _ in range(50):
+            await executor.execute_parallel_search(MeetingLegs(), "q", EMBEDDING, PARAMS)
+        legs = MeetingLegs(threading.Barrier(2))
+        outcome = await executor.execute_parallel_search(legs, "q", EMBEDDING, PARAMS)
+        assert outcome.overlapped
+        executor.close()
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("leg", ["bm25", "vector"])
 @pytest.mark.parametrize("overlap", [True, False])
 def test_a_failing_leg_is_named_and_nothing_is_invented(leg: str, overlap: bool) -> None:
