@@ -56,9 +56,9 @@ class Endpoint(ThreadingHTTPServer):
             raise MeasuringError("the dataset has no queries to send; bring some, see the README")
         try:
             super().__init__((HOST, port), Handler)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise MeasuringError(
-                f"port {port} cannot be used ({error.strerror}); name another, or 0 for a free one"
+                f"port {port} cannot be used ({getattr(error, 'strerror', error)}); name another, or 0 for a free one"
             ) from error
         self.dao = dao
         self.queries = tuple(queries)
@@ -131,7 +131,7 @@ def parsed(body: bytes) -> dict[str, Any]:
     """Return the arguments of a search from a request's body; BadRequest if they are none."""
     try:
         request = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from error
     if not isinstance(request, dict) or "query" not in request:
         raise BadRequest('the body must be a JSON object with at least "query"')

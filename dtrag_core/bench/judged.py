@@ -26,6 +26,7 @@ from dtrag_core.types import (
 
 DEPTH: Final = 50
 RECALL_DEPTH: Final = 100
+MIN_TRAIN: Final = 30
 WEIGHTS: Final = tuple(round(step / 20, 2) for step in range(21))
 """BM25's weights that are tried on the train queries."""
 
@@ -151,7 +152,10 @@ class Measure(Protocol):
 def choose_fusion(
     engine: Engine, train: Sequence[JudgedQuery], progress: Progress = no_progress
 ) -> Fusion:
-    """Return the default fusion of an engine: the best on the train queries, if there are any."""
-    if not train:
+    """Return the default fusion of an engine: the best on the train queries, if they are enough.
+
+    A handful of queries would choose by chance, and could switch a leg off.
+    """
+    if len(train) < MIN_TRAIN:
         return Fusion()
     return Judged(engine, train, progress).best_fusion()[0]

@@ -1,6 +1,7 @@
 """Quality of one index: its methods on judged queries, and the optimised path against legacy."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from dtrag_core.bench.arms import LEGACY_ARM, OPTIMIZED_ARM, open_arm
@@ -77,7 +78,9 @@ def _judged(engine: Engine, dataset: Dataset, progress: Progress) -> dict[str, A
 async def _rankings(
     engine: Engine, name: str, task: TaskInput, queries: Sequence[str], progress: Progress
 ) -> list[list[str]]:
-    arm = open_arm(engine, name, task.settings.depths)
+    depths = task.settings.depths
+    depths = replace(depths, topk=min(depths.topk, engine.info.chunks))
+    arm = open_arm(engine, name, depths)
     found = []
     for query in queries:
         result = await arm.search(query)

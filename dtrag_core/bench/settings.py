@@ -42,10 +42,11 @@ class MeasureSettings:
                 raise InvalidRequestError(f"{name} must be at least 1, got {value}")
         if self.rounds < 2 * self.processes:
             raise InvalidRequestError(
-                f"{self.rounds} rounds are too few for {self.processes} processes: give each at "
-                "least 2"
+                f"{self.rounds} rounds are too few for {self.processes} processes: ask for "
+                f"{2 * self.processes} or more"
             )
-        if not self.rates or not all(0 < rate < math.inf for rate in self.rates):
+        numbers = all(isinstance(rate, int | float) for rate in self.rates)
+        if not self.rates or not numbers or not all(0 < rate < math.inf for rate in self.rates):
             raise InvalidRequestError(f"rates must be positive, got {list(self.rates)}")
         for name in ("load_seconds", "capacity_seconds"):
             if not 0 < getattr(self, name) < math.inf:

@@ -96,9 +96,9 @@ class Suite:
 
     def measure_quality(self, progress: Progress = no_progress) -> dict[str, Any]:
         """Measure quality alone: the block `quality` of a result."""
-        queries = (
-            [] if self.dataset.queries("test") else self._queries(read_manifest(self.directory))
-        )
+        queries: list[str] = []
+        if not self.dataset.queries("test"):
+            queries = distinct_queries(self.dataset, 1_000, self.settings.seed, at_least=1)
         return self._task("quality", queries, progress, self.dataset.info.spec)
 
     def _queries(self, manifest: Manifest) -> list[str]:

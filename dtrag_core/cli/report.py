@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,10 +70,32 @@ def parameter(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def _check_values(parameters: Mapping[str, Any]) -> None:
+    """Raise what the notebook would, before anything runs."""
+    from dtrag_core.bench.settings import MeasureSettings
+    from dtrag_core.datasets.registry import open_dataset
+    from dtrag_core.embedding.registry import embedder_info
+    from dtrag_core.errors import InvalidRequestError
+
+    dataset, size = parameters.get("dataset", "pydocs"), parameters.get("size")
+    if size is not None and dataset != "synthetic":
+        raise InvalidRequestError(f"size {size} goes with the dataset synthetic, not {dataset}")
+    open_dataset(dataset if size is None else f"{dataset}:{size}")
+    if parameters.get("embedder") is not None:
+        embedder_info(parameters["embedder"])
+    given = {
+        name: parameters[name]
+        for name in ("rounds", "load_seconds", "capacity_seconds", "seed")
+        if name in parameters
+    }
+    if "rates" in parameters:
+        given["rates"] = tuple(parameters["rates"])
+    MeasureSettings(**given)
+
+
 def _report(args: argparse.Namespace) -> int:
     from dtrag_core.bench.results import FILE_NAME, read_result
     from dtrag_core.cli.verdicts import verdict_table
-    from dtrag_core.datasets.registry import open_dataset
     from dtrag_core.report.html import PAGE
     from dtrag_core.report.run import check_parameters, find_notebook, known_parameters, run_report
 
@@ -81,8 +104,7 @@ def _report(args: argparse.Namespace) -> int:
         parameters["rates"] = list(parameters["rates"])
     parameters.update(args.more)
     check_parameters(parameters, known_parameters(find_notebook()))
-    size = parameters.get("size")
-    open_dataset(parameters["dataset"] if size is None else f"{parameters['dataset']}:{size}")
+    _check_values(parameters)
     with shown_progress() as progress:
         folder = run_report(parameters, args.out, progress)
     result = read_result(folder)

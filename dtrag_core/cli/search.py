@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dtrag_core.cli.exit_codes import ExitCode
-from dtrag_core.cli.options import Commands, add_command, add_index_choice, add_json, prepared
+from dtrag_core.cli.options import (
+    Commands,
+    add_command,
+    add_index_choice,
+    add_json,
+    bm25_of,
+    prepared,
+)
 from dtrag_core.cli.output import printable, say, say_json
 from dtrag_core.cli.progress import shown_progress
+from dtrag_core.config import BM25Settings
 from dtrag_core.errors import InvalidRequestError
 from dtrag_core.types import Fusion, Hit, Mode, SearchResult
 
@@ -64,6 +72,11 @@ def _search(args: argparse.Namespace) -> int:
 
     if (args.index is None) == (args.dataset is None):
         raise InvalidRequestError("say what to search: --dataset SPEC, or --index DIR")
+    if args.index is not None and (args.embedder is not None or bm25_of(args) != BM25Settings()):
+        raise InvalidRequestError(
+            f"{args.index} was built with an embedder, k1 and b of its own; leave out --embedder, "
+            "--k1 and --b, or name a --dataset instead of --index"
+        )
     if args.index is None:
         with shown_progress() as progress:
             _, directory = prepared(args, progress)

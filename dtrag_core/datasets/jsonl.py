@@ -39,6 +39,8 @@ class JsonlDataset:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        if not file.is_file():
+            raise DataError(f"no such file: {file}; jsonl:FILE names a file of JSON lines")
         files = [file, file.with_suffix(".queries.jsonl"), file.with_suffix(".qrels.tsv")]
         ids = unique_ids((record, _chunk(record).id) for record in read_records(file))
         if not ids:
@@ -99,5 +101,5 @@ def _chunk(record: Record) -> Chunk:
         text=record.text("text"),
         path=record.taxonomy_path(),
         doc_type=record.text("doc_type", ""),
-        attributes=record.attributes(record.values.get("attributes", {})),
+        attributes=record.attributes(record.values.get("attributes") or {}),
     )

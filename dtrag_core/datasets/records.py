@@ -22,8 +22,9 @@ class Record:
         return MalformedLineError(self.path, self.line, problem)
 
     def text(self, key: str, default: str | None = None) -> str:
-        """Return the string under `key`; without a default it must be there."""
-        value = self.values.get(key, default)
+        """Return the string under `key`; without a default it must be there. Null is absent."""
+        value = self.values.get(key)
+        value = default if value is None else value
         if value is None:
             raise self.error(f"no {key!r}; the line has {sorted(self.values)}")
         if not isinstance(value, str):
@@ -43,7 +44,7 @@ class Record:
 
     def identifier(self, key: str, default: str | None = None) -> str:
         """Return the id under `key`; a whole number counts as its digits."""
-        value = self.values.get(key, default)
+        value = self.values.get(key)
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         identifier = self.text(key, default)

@@ -1,5 +1,7 @@
 """The embedded engine: an index directory, memory-mapped."""
 
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +17,6 @@ from dtrag_core.index.bm25 import BM25Index, Postings, QueryTerms
 from dtrag_core.index.chunk_store import ChunkStore
 from dtrag_core.index.filters import FilterIndex
 from dtrag_core.index.manifest import Manifest, read_manifest
-from dtrag_core.index.replacing import recover
 from dtrag_core.index.vectors import Float32Vectors, Int8Vectors, VectorIndex
 from dtrag_core.ranking.fusion import union_of_few
 from dtrag_core.text.analyzer import Analyzer
@@ -42,7 +43,6 @@ class EmbeddedEngine:
     """
 
     def __init__(self, directory: Path) -> None:
-        recover(directory)
         self.manifest: Manifest = read_manifest(directory)
         self.directory = directory
         self._store = ChunkStore(directory / files.CHUNKS)
@@ -52,8 +52,9 @@ class EmbeddedEngine:
         self._float32: FloatArray = _mapped(directory / files.FLOAT32)
         self._codes: NDArray[np.int8] = _mapped(directory / files.CODES)
         self._scales: FloatArray = _mapped(directory / files.SCALES)
-        with np.load(directory / files.EMBEDDER, allow_pickle=False) as state:
-            self._embedder = restore_embedder(self.manifest.embedder, dict(state))
+        self._embedder = restore_embedder(
+            self.manifest.embedder, _arrays(directory / files.EMBEDDER)
+        )
         self._info = EngineInfo(
             "embedded",
             self.manifest.content_hash,
@@ -183,8 +184,24 @@ class EmbeddedSession:
         return self._analysed[1]
 
 
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> IndexCorruptError:
+    return IndexCorruptError(f"{path} cannot be read ({error}); build it again: dtrag index build")
+
+
 def _open_bm25(directory: Path, chunks: int) -> BM25Index:
-    terms = (directory / files.VOCABULARY).read_text(encoding="utf-8").split("\n")
+    path = directory / files.VOCABULARY
+    try:
+        terms = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, error) from error
     postings = Postings(
         _mapped(directory / files.OFFSETS),
         _mapped(directory / files.IDS),
@@ -198,6 +215,4 @@ def _mapped(path: Path) -> NDArray[Any]:
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (ValueError, OSError) as error:
-        raise IndexCorruptError(
-            f"{path} cannot be mapped ({error}); build it again: dtrag index build"
-        ) from error
+        raise _unreadable(path, error) from error

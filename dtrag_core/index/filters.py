@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.datasets.taxonomy import Taxonomy
-from dtrag_core.errors import InvalidRequestError
+from dtrag_core.errors import IndexCorruptError, InvalidRequestError
 from dtrag_core.types import Chunk, Filters, IdArray, Mask
 
 _NAMES, _PATH_CODES, _TYPE_CODES = "filters.json", "path_codes.npy", "type_codes.npy"
@@ -41,7 +41,12 @@ class FilterIndex:
     """Compiles filters into bool[chunks]."""
 
     def __init__(self, directory: Path) -> None:
-        names = json.loads((directory / _NAMES).read_text(encoding="utf-8"))
+        try:
+            names = json.loads((directory / _NAMES).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise IndexCorruptError(
+                f"{directory / _NAMES} cannot be read ({error}); build it again: dtrag index build"
+            ) from error
         self._paths = [tuple(path) for path in names["paths"]]
         self._types: list[str] = names["doc_types"]
         self._path_codes: IdArray = np.load(directory / _PATH_CODES, mmap_mode="r")

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from dtrag_core.config import AnalyzerSettings, BM25Settings
 from dtrag_core.errors import IndexCorruptError, IndexDirectoryError, IndexMismatchError
+from dtrag_core.index.replacing import recover
 from dtrag_core.types import Fusion
 
 FORMAT_VERSION: Final = 3
@@ -73,6 +74,7 @@ def read_manifest(directory: Path) -> Manifest:
     Raises IndexDirectoryError (none there), IndexMismatchError (another format version) or
     IndexCorruptError (unreadable, or a file missing or truncated).
     """
+    recover(directory)
     path = directory / MANIFEST
     if not path.is_file():
         raise IndexDirectoryError(
@@ -141,7 +143,7 @@ def _from_raw(raw: dict[str, Any], path: Path) -> Manifest:
                 "files": {name: FileEntry(**entry) for name, entry in raw["files"].items()},
             }
         )
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise IndexCorruptError(
             f"{path} lacks or misnames a field ({error}); {_REBUILD}"
         ) from error

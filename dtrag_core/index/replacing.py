@@ -32,7 +32,8 @@ def replacing(directory: Path) -> Iterator[Path]:
             _sync(fresh)
             _swap(fresh, directory)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            # NumPy reports what it could not write without an errno.
+            if error.errno not in (errno.ENOSPC, None):
                 raise
             raise BuildError(
                 f"the disk is full while writing {directory}; free some space and build again, "

@@ -78,9 +78,11 @@ def weighted_sum(
 ) -> FloatArray:
     """Return w * normalised BM25 + (1 - w) * normalised cosine, float32[n].
 
-    Normalisation maps the fixed minimum (0 for BM25, `cosine_min`) to 0 and the query's maximum
-    to 1; a leg whose maximum does not exceed its minimum says nothing and contributes 0.
+    Normalisation maps the fixed minimum (0 for BM25, `cosine_min`, or the least cosine here where
+    that is lower) to 0 and the query's maximum to 1; a leg whose maximum does not exceed its
+    minimum says nothing and contributes 0.
     """
+    cosine_min = min(cosine_min, float(cosine.min(initial=cosine_min)))
     fused = bm25_weight * _normalized(bm25, BM25_MINIMUM)
     fused += (1.0 - bm25_weight) * _normalized(cosine, cosine_min)
     return fused.astype(np.float32, copy=False)

@@ -75,6 +75,8 @@ def parse_filters(filters: FiltersLike) -> Filters | None:
     """
     if filters is None or isinstance(filters, Filters):
         return filters
+    if not isinstance(filters, Mapping):
+        raise InvalidRequestError(f"filters are given by name, got {filters!r}")
     unknown = sorted(set(filters) - {"canonical_in", "doc_type"})
     if unknown:
         raise InvalidRequestError(

@@ -56,13 +56,13 @@ def test_what_cannot_be_fails_before_anything_runs(
 def test_options_become_parameters_of_the_notebook(
     dtrag: Dtrag, tmp_path: Path, asked: list[Mapping[str, Any]], notes: Path
 ) -> None:
-    options = "--rounds 7 --rates 20,90 --seed 3 -p load_seconds=12.5 -p embedder=lsa"
+    options = "--rounds 12 --rates 20,90 --seed 3 -p load_seconds=12.5 -p embedder=lsa"
     dtrag("report", "--out", tmp_path, "--dataset", f"jsonl:{notes}", *options.split())
 
     assert asked == [
         {
             "dataset": f"jsonl:{notes}",
-            "rounds": 7,
+            "rounds": 12,
             "rates": [20.0, 90.0],
             "seed": 3,
             "load_seconds": 12.5,
