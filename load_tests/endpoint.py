@@ -57,8 +57,9 @@ class Endpoint(ThreadingHTTPServer):
         try:
             super().__init__((HOST, port), Handler)
         except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", error)
             raise MeasuringError(
-                f"port {port} cannot be used ({getattr(error, 'strerror', error)}); name another, or 0 for a free one"
+                f"port {port} cannot be used ({why}); name another, or 0 for a free one"
             ) from error
         self.dao = dao
         self.queries = tuple(queries)
