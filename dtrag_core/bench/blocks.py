@@ -19,7 +19,6 @@ from dtrag_core.bench.gates import TargetResult, Verdict, gate_interval
 from dtrag_core.bench.histogram import Histogram
 from dtrag_core.bench.rounds import RoundsResult, ratio
 from dtrag_core.bench.statistics import Interval
-from dtrag_core.bench.tasks import percentiles_ms
 from dtrag_core.index.manifest import Manifest
 from dtrag_core.targets import PERFORMANCE_TARGETS
 
@@ -59,7 +58,7 @@ def modes_block(
             "loop": "closed, one at a time",
             "n": histogram.count,
             "mean_ms": (histogram.mean or 0.0) / 1e6,
-            "percentiles_ms": percentiles_ms(histogram),
+            "percentiles_ms": histogram.percentiles_ms(),
             "cold_first_ms": [
                 float(one.cold[arm][0]) / 1e6 for one in measured if one.cold[arm].size
             ],

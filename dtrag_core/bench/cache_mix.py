@@ -10,7 +10,7 @@ from dtrag_core.bench.clock import RealClock, quiet_gc
 from dtrag_core.bench.gates import gate_interval
 from dtrag_core.bench.histogram import Histogram
 from dtrag_core.bench.statistics import mean_interval
-from dtrag_core.bench.tasks import TaskInput, percentiles_ms, run
+from dtrag_core.bench.tasks import TaskInput, run
 from dtrag_core.bench.workload import CacheMix, ceiling, zipf_stream
 from dtrag_core.search.cache import SingleFlightCache
 from dtrag_core.search.dao import SearchCaches
@@ -100,7 +100,7 @@ def _answers(latencies: Sequence[int]) -> dict[str, Any]:
     histogram = Histogram.of(latencies)
     return {
         "n": histogram.count,
-        "percentiles_ms": percentiles_ms(histogram),
+        "percentiles_ms": histogram.percentiles_ms(),
         "histogram": histogram.to_json(),
     }
 

@@ -30,7 +30,6 @@ from dtrag_core.bench.environment import capture_environment
 from dtrag_core.bench.footprint import evict_files, file_resident, process_memory
 from dtrag_core.bench.gates import HOST_STALLS, gate_bracket, gate_errors, gate_percentile
 from dtrag_core.bench.generator import self_test
-from dtrag_core.bench.histogram import Histogram
 from dtrag_core.bench.load import run_load
 from dtrag_core.bench.load_plan import LoadPlan
 from dtrag_core.bench.rounds import reference_kernel, run_rounds
@@ -156,7 +155,7 @@ def load(task: TaskInput, progress: Progress) -> dict[str, Any]:
             "targets": [p95.to_json(), errors.to_json()],
             "load": {
                 **result.to_json(),
-                "percentiles_ms": percentiles_ms(result.histogram, result.failed),
+                "percentiles_ms": result.histogram.percentiles_ms(result.failed),
                 "self_test": audit.to_json(),
                 "stalls_ns": list(stalls.stalls_ns),
             },
@@ -290,12 +289,6 @@ async def _tick(progress: Progress, stage: str, seconds: int) -> None:
     for second in range(1, seconds + 1):
         await asyncio.sleep(1)
         progress(stage, second, seconds)
-
-
-def percentiles_ms(histogram: Histogram, failed: int = 0) -> dict[str, float | None]:
-    """Return the percentiles that the sample carries, ms; None for the others."""
-    shown = {f"p{q * 100:.0f}": histogram.shown(q, failed) for q in (0.5, 0.95, 0.99)}
-    return {name: None if ns is None else ns / NS_PER_MS for name, ns in shown.items()}
 
 
 def environment(task: TaskInput, progress: Progress) -> dict[str, Any]:

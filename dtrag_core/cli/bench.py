@@ -35,6 +35,21 @@ _SETTINGS: Final = (
 )
 
 
+def add_rounds_and_rates(parser: argparse.ArgumentParser) -> None:
+    """Add `--rounds` and `--rates`, absent unless given."""
+    unset = argparse.SUPPRESS
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", default=unset, help="paired rounds in all"
+    )
+    parser.add_argument(
+        "--rates",
+        type=rates,
+        metavar="R[,R...]",
+        default=unset,
+        help="requests/s; the first is the target rate",
+    )
+
+
 def register(commands: Commands) -> None:
     """Add the command."""
     parser = add_command(
@@ -43,18 +58,9 @@ def register(commands: Commands) -> None:
     add_index_choice(parser, required=True)
     parser.add_argument("--only", choices=("quality",), help="measure this alone, without verdicts")
     unset = argparse.SUPPRESS
-    parser.add_argument(
-        "--rounds", type=int, metavar="N", default=unset, help="paired rounds in all"
-    )
+    add_rounds_and_rates(parser)
     parser.add_argument(
         "--processes", type=int, metavar="N", default=unset, help="fresh processes they are run in"
-    )
-    parser.add_argument(
-        "--rates",
-        type=rates,
-        metavar="R[,R...]",
-        default=unset,
-        help="requests/s; the first is the target rate",
     )
     parser.add_argument("--load-seconds", type=number(1, _DAY_S), metavar="S", default=unset)
     parser.add_argument("--capacity-seconds", type=number(1, _DAY_S), metavar="S", default=unset)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from dtrag_core.cli.bench import add_gate, rates
+from dtrag_core.cli.bench import add_gate, add_rounds_and_rates
 from dtrag_core.cli.exit_codes import ExitCode, gate_code
 from dtrag_core.cli.options import Commands, add_command, seed
 from dtrag_core.cli.output import say
@@ -33,16 +33,7 @@ def register(commands: Commands) -> None:
         "--size", type=int, metavar="N", default=unset, help="chunks, of --dataset synthetic"
     )
     parser.add_argument("--embedder", metavar="SPEC", default=unset, help="see: dtrag embedders")
-    parser.add_argument(
-        "--rounds", type=int, metavar="N", default=unset, help="paired rounds in all"
-    )
-    parser.add_argument(
-        "--rates",
-        type=rates,
-        metavar="R[,R...]",
-        default=unset,
-        help="requests/s; the first is the target rate",
-    )
+    add_rounds_and_rates(parser)
     parser.add_argument("--seed", type=seed, metavar="N", default=unset)
     parser.add_argument(
         "-p",

@@ -70,7 +70,7 @@ class AsyncExecutionOptimizer:
         """
         async with self._places:
             overlap = await self._choose()
-            run = self._overlapped if overlap else self._in_turn
+            run = self._overlapped if overlap else run_in_turn
             started = time.perf_counter_ns()
             try:
                 outcome = await run(session, query, query_embedding, search_params)
@@ -142,11 +142,6 @@ class AsyncExecutionOptimizer:
             await asyncio.gather(*(loop.run_in_executor(self._pool, int) for _ in range(2)))
             costs.append(time.perf_counter_ns() - started)
         return statistics.median(costs)
-
-    async def _in_turn(
-        self, session: LegSession, query: str, query_embedding: QueryEmbedding, params: LegParams
-    ) -> LegsOutcome:
-        return await run_in_turn(session, query, query_embedding, params)
 
     async def _overlapped(
         self, session: LegSession, query: str, query_embedding: QueryEmbedding, params: LegParams
