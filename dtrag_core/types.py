@@ -107,14 +107,18 @@ class Switches:
 
     `overlap`: the legs run at the same time where measured costs say it pays.
     `int8`: vectors are searched as int8 codes instead of float32.
+    `ann`: only the nearest lists of codes are searched, as many as hold the recall floor.
+    `shards`: each leg's rows are cut over the cores where measured costs say it pays.
     """
 
     overlap: bool = False
     int8: bool = False
+    ann: bool = False
+    shards: bool = False
 
 
 LEGACY = Switches()
-OPTIMIZED = Switches(overlap=True, int8=True)
+OPTIMIZED = Switches(overlap=True, int8=True, ann=True, shards=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,8 @@ class SearchResult:
     """What a search found, and how it ran.
 
     `mode` and `switches` say what *ran*, not what was asked for; `overlapped` whether the legs
-    really ran at the same time; `degraded` is True if any part of the answer is missing.
+    really ran at the same time, `plan` how they were laid out over the cores; `degraded` is True
+    if any part of the answer is missing.
     """
 
     hits: tuple[Hit, ...]
@@ -152,6 +157,7 @@ class SearchResult:
     switches: Switches
     overlapped: bool
     timings: tuple[Span, ...]
+    plan: str = "in_turn"
     from_cache: bool = False
     degraded: bool = False
 

@@ -13,13 +13,14 @@ from dtrag_core.bench.suite import Suite
 from dtrag_core.config import BM25Settings, cache_root
 from dtrag_core.datasets.base import Dataset
 from dtrag_core.datasets.registry import open_dataset
-from dtrag_core.embedding.base import CorpusTexts, Embedder
-from dtrag_core.embedding.registry import fit_cached_embedder
+from dtrag_core.embedding.base import CorpusTexts, Embedder, State
+from dtrag_core.embedding.registry import fit_cached_embedder, restore_cached_embedder
 from dtrag_core.engines.embedded import EmbeddedEngine
 from dtrag_core.errors import IndexDirectoryError, IndexMismatchError
 from dtrag_core.index.builder import BuildPlan, build_index
 from dtrag_core.index.manifest import FORMAT_VERSION, Manifest, read_manifest
 from dtrag_core.optimization.async_executor import AsyncExecutionOptimizer
+from dtrag_core.optimization.plans import plans_for
 from dtrag_core.search.cache import SingleFlightCache
 from dtrag_core.search.dao import SearchCaches, SearchDAO
 from dtrag_core.types import OPTIMIZED, Fusion, Progress, Switches, no_progress
@@ -74,7 +75,10 @@ def prepare(
     def fit(texts: CorpusTexts) -> Embedder:
         return fit_cached_embedder(spec, texts, cache_root() / "vectors")
 
-    plan = BuildPlan(dataset, fit, settings, fusion)
+    def restore(state: State) -> Embedder:
+        return restore_cached_embedder(spec, state, cache_root() / "vectors")
+
+    plan = BuildPlan(dataset, spec, fit, restore, settings, fusion)
     build_index(plan, target, progress)
     return target
 
@@ -82,7 +86,8 @@ def prepare(
 def open_dao(directory: Path, *, switches: Switches = OPTIMIZED, cache: bool = False) -> SearchDAO:
     """Open an index directory for searching; `cache` turns on the result and embedding caches."""
     caches = SearchCaches(SingleFlightCache(), SingleFlightCache()) if cache else None
-    executor = AsyncExecutionOptimizer()
+    plans = plans_for(overlap=switches.overlap, shards=switches.shards)
+    executor = AsyncExecutionOptimizer(plans=plans)
     return SearchDAO(EmbeddedEngine(directory), executor, switches=switches, caches=caches)
 
 
@@ -120,6 +125,11 @@ def _check(
         "analyzer": (manifest.analyzer, dataset.info.analyzer),
     }
     for name, (built, asked) in wanted.items():
+        if built != asked and name == "dataset" and manifest.generation > 1:
+            raise IndexMismatchError(
+                f"{directory} was changed since it was built from {manifest.dataset}; search it by "
+                "its directory, or build it again (dtrag index build --rebuild)"
+            )
         if built != asked:
             raise IndexMismatchError(
                 f"{directory} was built with {name} {built}, asked for is {asked}; build it again "

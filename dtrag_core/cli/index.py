@@ -1,10 +1,11 @@
-"""`dtrag index build|info|verify`."""
+"""`dtrag index build|info|verify|add|delete|compact`."""
 
 import argparse
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from dtrag_core.cli import index_updates
 from dtrag_core.cli.exit_codes import ExitCode
 from dtrag_core.cli.options import Commands, add_command, add_index_choice, add_json, bm25_of
 from dtrag_core.cli.output import say, say_json, table
@@ -13,6 +14,7 @@ from dtrag_core.errors import IndexDirectoryError, InvalidRequestError
 
 if TYPE_CHECKING:
     from dtrag_core.datasets.taxonomy import Taxonomy
+    from dtrag_core.index.ivf_tuning import OperatingPoint
     from dtrag_core.index.manifest import Manifest
 
 _SCREEN: Final = 40
@@ -46,6 +48,7 @@ def register(commands: Commands) -> None:
         actions, "verify", "check every byte of an index against its hash", _verify
     )
     verify.add_argument("directory", type=Path, metavar="DIR")
+    index_updates.register(actions)
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -82,12 +85,11 @@ def _refuse_other_folder(directory: Path) -> None:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from dtrag_core.index.filters import FilterIndex
-    from dtrag_core.index.manifest import read_manifest
+    from dtrag_core.index.snapshot import open_snapshot
 
     directory = _directory(args)
-    manifest = read_manifest(directory)
-    filters = FilterIndex(directory)
+    snapshot = open_snapshot(directory)
+    manifest, filters = snapshot.manifest, snapshot.filters
     if args.json:
         top = {path[0]: filters.taxonomy.count(path) for path in filters.taxonomy.children()}
         say_json(_as_json(directory, manifest, top, filters.doc_types))
@@ -146,10 +148,17 @@ def _summary(directory: Path, manifest: "Manifest") -> str:
         "fusion": f"{fusion.method}, weight of BM25 {fusion.bm25_weight:g}"
         if fusion.method == "weighted"
         else f"rrf, k {fusion.rrf_k}",
+        "vectors": _vectors(manifest.vectors),
+        "segments": f"{len(manifest.segments)}, generation {manifest.generation}",
         "size": f"{total / 2**20:,.2f} MiB",
         "content": manifest.content_hash,
     }
     return "\n".join(f"{name:<9} {fact}" for name, fact in facts.items())
+
+
+def _vectors(point: "OperatingPoint") -> str:
+    how = "searched exactly" if point.structure == "exact" else f"{point.probes} lists searched"
+    return f"{how}, recall@10 {point.recall:.4f} on {point.queries} queries (floor {point.floor:g})"
 
 
 def _as_json(

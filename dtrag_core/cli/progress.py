@@ -13,7 +13,9 @@ from dtrag_core.types import Progress
 _PATIENCE_S: Final = 2.0
 _LINE_EVERY_S: Final = 10.0
 _OPEN_END: Final = "{desc} [{elapsed}]"
-_WITH_END: Final = "{desc}: {percentage:3.0f}%|{bar}| {n:,.0f}/{total:,.0f} [{elapsed}]"
+_WITH_END: Final = (
+    "{desc}: {percentage:3.0f}%|{bar}| {n:,.0f}/{total:,.0f} [{elapsed}<{remaining}, {rate_fmt}]"
+)
 
 
 @contextmanager
@@ -46,6 +48,7 @@ class Bars:
             self._bar = tqdm(
                 desc=stage,
                 total=total,
+                initial=done,  # what an interrupted build left does not count as this one's rate
                 file=self._stream,
                 leave=False,
                 dynamic_ncols=True,
@@ -69,15 +72,26 @@ class Lines:
         self._start = clock()
         self._stage = ""
         self._last = 0.0
+        self._begun: tuple[str, float, int] = ("", 0.0, 0)
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         """Write a line if it is time for one."""
         now = self._clock()
+        if stage != self._begun[0]:
+            self._begun = (stage, now, done)
         if now - self._start < _PATIENCE_S:
             return
         if stage == self._stage and now - self._last < _LINE_EVERY_S:
             return
         self._stage, self._last = stage, now
-        share = f" {done:,}/{total:,}" if total else ""
+        share = f" {done:,}/{total:,}{self._pace(now, done, total)}" if total else ""
         self._stream.write(f"{now - self._start:5.0f} s  {stage}{share}\n")
         self._stream.flush()
+
+    def _pace(self, now: float, done: int, total: int) -> str:
+        """Return the rate since the stage began and the time it has left, once there is one."""
+        _, begun, first = self._begun
+        if done <= first or now <= begun:
+            return ""
+        rate = (done - first) / (now - begun)
+        return f", {rate:,.0f}/s, {(total - done) / rate:,.0f} s left"

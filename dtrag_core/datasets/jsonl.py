@@ -81,6 +81,16 @@ class JsonlDataset:
         return self._texts
 
 
+def read_chunks(file: Path) -> Iterator[Chunk]:
+    """Stream the chunks of a file in this form; each line must say its `id`.
+
+    Raises `DataError` for a missing file, `MalformedLineError` for a line that cannot be read.
+    """
+    for record in read_records(file):
+        record.identifier("id")
+        yield _chunk(record)
+
+
 def _judged(
     queries: Path, qrels: Path, ids: set[str]
 ) -> tuple[Sequence[str], Mapping[Split, Sequence[JudgedQuery]]]:

@@ -51,8 +51,13 @@ def fit_embedder(spec: str, texts: CorpusTexts) -> Embedder:
 def fit_cached_embedder(spec: str, texts: CorpusTexts, folder: Path) -> Embedder:
     """Return what `fit_embedder` does; a costly one keeps its document vectors in `folder`."""
     embedder = fit_embedder(spec, texts)
-    entry, _ = _parse(spec)
-    return cached(embedder, folder) if entry.info.costly else embedder
+    return cached(embedder, folder) if embedder_info(spec).costly else embedder
+
+
+def restore_cached_embedder(spec: str, state: State, folder: Path) -> Embedder:
+    """Return what `restore_embedder` does; a costly one keeps its document vectors in `folder`."""
+    embedder = restore_embedder(spec, state)
+    return cached(embedder, folder) if embedder_info(spec).costly else embedder
 
 
 def restore_embedder(spec: str, state: State) -> Embedder:

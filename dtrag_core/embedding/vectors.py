@@ -23,9 +23,9 @@ def unit_rows(matrix: NDArray[np.floating], source: str) -> FloatArray:
     Raises EmbeddingError if a value is NaN or infinite; `source` names who made it.
     """
     rows = np.asarray(matrix, dtype=np.float32)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    broken = np.flatnonzero(~np.isfinite(lengths))
-    if broken.size:
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, np.newaxis]
+    if not np.isfinite(lengths).all():
+        broken = np.flatnonzero(~np.isfinite(lengths))
         raise EmbeddingError(
             f"{source} gave NaN or infinite values for {broken.size} of {len(rows)} texts "
             f"(first: row {broken[0]}); check the model or the vector file"

@@ -1,7 +1,9 @@
 """What an engine is: two legs, exact scores for any candidate, and the texts.
 
-An engine is opened once and shared. A search talks to it through a `session`, so that an engine
-with connections can give each leg one of its own.
+An engine is opened once and shared. A search talks to it through a `session`: it sees one state of
+the corpus from beginning to end, whatever is written meanwhile, and an engine with connections can
+give each leg one of its own. Ids are rows of that state; they mean nothing in another session
+unless both have the same `info.content_hash`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,6 +41,11 @@ class EngineInfo:
 class Session(Protocol):
     """One search's view of the engine. Its two legs may be called from two threads at once."""
 
+    @property
+    def info(self) -> EngineInfo:
+        """What is searched."""
+        ...
+
     def bm25_leg(self, query: str, depth: int, mask: Mask | None) -> Candidates:
         """Return the `depth` best chunks by BM25 among those the mask allows."""
         ...
@@ -55,13 +62,30 @@ class Session(Protocol):
         """Return the cosine float32[n] of each id."""
         ...
 
+    def compile_filters(self, filters: Filters | None) -> Mask | None:
+        """Return bool[chunks] of what the filters allow; None if they allow everything."""
+        ...
+
+    def fetch(self, ids: IdArray) -> Sequence[Chunk]:
+        """Return the chunks with these ids, in this order."""
+        ...
+
+    @property
+    def longest_text(self) -> int:
+        """Bytes of the longest text: what any result of n hits has at most is n times that."""
+        ...
+
+    def text_bytes(self, ids: IdArray) -> Sequence[int]:
+        """Return the size of each of these chunks' texts in bytes, without reading them."""
+        ...
+
 
 class Engine(Protocol):
     """A searchable corpus."""
 
     @property
     def info(self) -> EngineInfo:
-        """What this engine holds."""
+        """What this engine holds now."""
         ...
 
     def session(self, switches: Switches) -> Session:
@@ -72,24 +96,12 @@ class Engine(Protocol):
         """Return float32[dimension] for a query."""
         ...
 
-    def compile_filters(self, filters: Filters | None) -> Mask | None:
-        """Return bool[chunks] of what the filters allow; None if they allow everything."""
-        ...
-
-    def fetch(self, ids: IdArray) -> Sequence[Chunk]:
-        """Return the chunks with these ids, in this order."""
-        ...
-
     def chunk_ids(self) -> Sequence[str]:
         """Return the dataset's id of every chunk, by row."""
         ...
 
     def resident_bytes(self, switches: Switches) -> Mapping[str, int]:
         """Return the bytes a search with these switches needs resident, by part; texts apart."""
-        ...
-
-    def text_bytes(self, ids: IdArray) -> Sequence[int]:
-        """Return the size of each of these chunks' texts in bytes, without reading them."""
         ...
 
     def close(self) -> None:

@@ -1,28 +1,27 @@
 """The embedded engine: an index directory, memory-mapped."""
 
-import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dtrag_core.embedding.registry import restore_embedder
 from dtrag_core.engines.base import EngineInfo
-from dtrag_core.errors import EmbeddingError, IndexCorruptError, IndexDirectoryError
-from dtrag_core.index import builder as files
-from dtrag_core.index.bm25 import BM25Index, Postings, QueryTerms
-from dtrag_core.index.chunk_store import ChunkStore
+from dtrag_core.errors import EmbeddingError, IndexMismatchError
+from dtrag_core.index.arrays import read_archive
+from dtrag_core.index.bm25_segments import BM25Index, QueryTerms, merge
+from dtrag_core.index.builder import EMBEDDER
 from dtrag_core.index.filters import FilterIndex
-from dtrag_core.index.manifest import Manifest, read_manifest
-from dtrag_core.index.vectors import Float32Vectors, Int8Vectors, VectorIndex
-from dtrag_core.ranking.fusion import union_of_few
+from dtrag_core.index.manifest import MANIFEST, Manifest
+from dtrag_core.index.snapshot import Snapshot, open_snapshot
+from dtrag_core.index.vectors import VectorIndex
+from dtrag_core.index.warm_up import warm_up
+from dtrag_core.ranking import fusion
 from dtrag_core.text.analyzer import Analyzer
 from dtrag_core.types import (
-    LEGACY,
-    OPTIMIZED,
     Candidates,
     Chunk,
     Filters,
@@ -39,180 +38,217 @@ class EmbeddedEngine:
     """Searches one index directory; shared by threads, and its pages by processes.
 
     Opening maps the files, loads the vocabulary and runs each kernel once, so that no search
-    pays for compiling. Raises the IndexDirectoryError family on a directory it cannot use.
+    pays for compiling. When a writer has put a new generation in place, it is opened in the
+    background and serves the searches that begin after that; `refresh` waits for it. Raises the
+    IndexDirectoryError family on a directory it cannot use.
     """
 
     def __init__(self, directory: Path) -> None:
-        self.manifest: Manifest = read_manifest(directory)
         self.directory = directory
-        self._store = ChunkStore(directory / files.CHUNKS)
-        self.filters = FilterIndex(directory)
+        self._manifest_file = directory / MANIFEST
+        self._seen = (0, 0)
+        self._seen = self._stamp()
+        self.snapshot = open_snapshot(directory)
         self._analyzer = Analyzer(self.manifest.analyzer)
-        self.bm25 = _open_bm25(directory, self.manifest.chunks)
-        self._float32: FloatArray = _mapped(directory / files.FLOAT32)
-        self._codes: NDArray[np.int8] = _mapped(directory / files.CODES)
-        self._scales: FloatArray = _mapped(directory / files.SCALES)
         self._embedder = restore_embedder(
-            self.manifest.embedder, _arrays(directory / files.EMBEDDER)
+            self.manifest.embedder, read_archive(directory / EMBEDDER)
         )
-        self._info = EngineInfo(
-            "embedded",
-            self.manifest.content_hash,
-            self.manifest.chunks,
-            self.manifest.dimension,
-            self.manifest.cosine_min,
-            self.manifest.fusion,
-        )
-        self._warm_up()
-        if read_manifest(directory).content_hash != self.manifest.content_hash:
-            raise IndexDirectoryError(
-                f"{directory} was replaced while it was being opened; open it again"
-            )
+        self._info = _info(self.manifest)
+        self._opener = ThreadPoolExecutor(1, "generation")
+        self._opening: Future[None] | None = None
+        warm_up(self.snapshot)
+        fusion.warm_up()
 
     @property
     def info(self) -> EngineInfo:
-        """What this engine holds."""
+        """What this engine holds now."""
         return self._info
 
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the generation searched now."""
+        return self.snapshot.manifest
+
+    @property
+    def bm25(self) -> BM25Index:
+        """The BM25 index of the generation searched now."""
+        return self.snapshot.bm25
+
+    @property
+    def filters(self) -> FilterIndex:
+        """Paths and types of the generation searched now."""
+        return self.snapshot.filters
+
     def session(self, switches: Switches) -> "EmbeddedSession":
-        """Return a session whose vector leg uses int8 codes or float32 vectors."""
-        return EmbeddedSession(
-            self._analyzer,
-            self.bm25,
-            self._vectors(switches),
-            self.manifest.dimension,
-        )
+        """Return a session over the present generation, which keeps it to its end."""
+        self._look_for_generation()
+        return EmbeddedSession(self._analyzer, self.snapshot, self._info, switches)
+
+    def refresh(self) -> None:
+        """Serve the newest generation from now on.
+
+        Raises IndexMismatchError if another index has taken the directory's place.
+        """
+        seen = self._stamp()
+        snapshot = open_snapshot(self.directory, self.snapshot)
+        before, now = self.manifest.embedder_fingerprint, snapshot.manifest.embedder_fingerprint
+        if before != now:
+            raise IndexMismatchError(
+                f"{self.directory} was replaced by an index with embedder {now}, it was opened "
+                f"with {before}; open it again"
+            )
+        self.snapshot, self._info, self._seen = snapshot, _info(snapshot.manifest), seen
 
     def embed_query(self, text: str) -> FloatArray:
         """Return float32[dimension] for a query."""
         return self._embedder.embed_query(text)
 
-    def compile_filters(self, filters: Filters | None) -> Mask | None:
-        """Return bool[chunks] of what the filters allow; None if they allow everything."""
-        return self.filters.compile(filters)
-
-    def fetch(self, ids: IdArray) -> Sequence[Chunk]:
-        """Return the chunks with these ids, in this order."""
-        return self._store.fetch(ids)
-
     def chunk_ids(self) -> Sequence[str]:
         """Return the dataset's id of every chunk, by row."""
-        return self._store.ids()
+        return self.snapshot.chunk_ids
 
     def resident_bytes(self, switches: Switches) -> Mapping[str, int]:
         """Return the bytes a search with these switches needs resident, by part; texts apart."""
+        snapshot = self.snapshot
         return {
-            "vectors": self._vectors(switches).nbytes,
-            "postings": self.bm25.postings.nbytes,
-            "vocabulary": self.bm25.vocabulary_bytes,
-            "filters": self.filters.nbytes,
+            "vectors": _vectors(snapshot, switches).nbytes,
+            "postings": snapshot.bm25.nbytes,
+            "vocabulary": snapshot.bm25.vocabulary_bytes,
+            "filters": snapshot.filters.nbytes,
         }
 
-    def text_bytes(self, ids: IdArray) -> Sequence[int]:
-        """Return the size of each of these chunks' texts in bytes, without reading them."""
-        return self._store.text_bytes(ids)
-
     def close(self) -> None:
-        """Release the texts; the mapped arrays go with the last session that uses them."""
-        self._store.close()
+        """Stop looking for generations; mapped arrays go with the last session that uses them."""
+        self._opener.shutdown(cancel_futures=True)
 
-    def _vectors(self, switches: Switches, rows: slice = slice(None)) -> VectorIndex:
-        if switches.int8:
-            return Int8Vectors(self._codes[rows], self._scales[rows])
-        vectors = self._float32[rows]
-        return Float32Vectors(vectors, min(len(vectors), self.manifest.chunks))
+    def _stamp(self) -> tuple[int, int]:
+        try:
+            status = self._manifest_file.stat()
+        except FileNotFoundError:
+            return self._seen
+        return status.st_ino, status.st_mtime_ns
 
-    def _warm_up(self) -> None:
-        """Run every kernel once on one row, so that no page is touched that no search needs."""
-        vector = np.zeros(self.manifest.dimension, np.float32)
-        first = np.zeros(1, np.int32)
-        nothing = self.bm25.query_terms(())
-        found = self.bm25.search(nothing, 1, _EVERYTHING)
-        self.bm25.scores(nothing, first)
-        for switches in (LEGACY, OPTIMIZED):
-            vectors = self._vectors(switches, slice(1))
-            vectors.search(vector, 1, _EVERYTHING)
-            vectors.scores(vector, first)
-        union_of_few(found.ids, first, 1)
+    def _look_for_generation(self) -> None:
+        if self._opening is not None:
+            if not self._opening.done():
+                return
+            finished, self._opening = self._opening, None
+            finished.result()
+        if self._stamp() != self._seen:
+            self._opening = self._opener.submit(self.refresh)
 
 
 class EmbeddedSession:
-    """The legs of one search over the embedded engine."""
+    """The legs of one search, all over one generation."""
 
     def __init__(
-        self, analyzer: Analyzer, bm25: BM25Index, vectors: VectorIndex, dimension: int
+        self, analyzer: Analyzer, snapshot: Snapshot, info: EngineInfo, switches: Switches
     ) -> None:
+        self.info = info
         self._analyzer = analyzer
-        self._bm25 = bm25
-        self._vectors = vectors
-        self._dimension = dimension
+        self._snapshot = snapshot
+        self._vectors = _vectors(snapshot, switches)
         self._analysed: tuple[str, QueryTerms] | None = None
 
     def bm25_leg(self, query: str, depth: int, mask: Mask | None) -> Candidates:
         """Return the `depth` best chunks by BM25 among those the mask allows."""
-        return self._bm25.search(self._terms(query), depth, _EVERYTHING if mask is None else mask)
+        return self._snapshot.bm25.search(self._terms(query), depth, _allowed(mask))
 
     def vector_leg(self, vector: FloatArray, depth: int, mask: Mask | None) -> Candidates:
         """Return the `depth` best chunks by cosine; none for the zero vector of an empty text.
 
         Raises EmbeddingError for another shape, NaN or infinity.
         """
-        if vector.shape != (self._dimension,):
-            raise EmbeddingError(
-                f"the index holds vectors of dimension {self._dimension}, the query's has shape "
-                f"{vector.shape}; embed queries with the index's own embedder"
-            )
-        length = float(np.dot(vector, vector))
-        if not np.isfinite(length):
-            raise EmbeddingError("the query's embedding holds NaN or infinity")
-        if length == 0:
-            return Candidates(np.zeros(0, np.int32), np.zeros(0, np.float32))
-        return self._vectors.search(vector, depth, _EVERYTHING if mask is None else mask)
+        if not self._has_direction(vector):
+            return _NOTHING
+        return self._vectors.search(vector, depth, _allowed(mask))
+
+    def bm25_shards(
+        self, query: str, depth: int, mask: Mask | None, shards: int
+    ) -> Sequence[Callable[[], Candidates]]:
+        """Return the BM25 leg cut into jobs that share no row; `merge` puts them together."""
+        terms, search = self._terms(query), self._snapshot.bm25.search_shard
+        return [
+            partial(search, terms, depth, _allowed(mask), shard, shards) for shard in range(shards)
+        ]
+
+    def vector_shards(
+        self, vector: FloatArray, depth: int, mask: Mask | None, shards: int
+    ) -> Sequence[Callable[[], Candidates]]:
+        """Return the vector leg cut into jobs that share no row. Raises as `vector_leg` does."""
+        if not self._has_direction(vector):
+            return []
+        search = self._vectors.search_shard
+        return [
+            partial(search, vector, depth, _allowed(mask), shard, shards) for shard in range(shards)
+        ]
+
+    def merge(self, parts: Sequence[Candidates], depth: int) -> Candidates:
+        """Return the `depth` best of what the jobs of one leg found."""
+        return merge(parts, depth)
 
     def bm25_scores(self, query: str, ids: IdArray) -> FloatArray:
         """Return the exact BM25 score float32[n] of each id."""
-        return self._bm25.scores(self._terms(query), ids)
+        return self._snapshot.bm25.scores(self._terms(query), ids)
 
     def cosine_scores(self, vector: FloatArray, ids: IdArray) -> FloatArray:
         """Return the cosine float32[n] of each id."""
         return self._vectors.scores(vector, ids)
 
+    def compile_filters(self, filters: Filters | None) -> Mask | None:
+        """Return bool[rows] of what the filters allow; None if they allow everything."""
+        return self._snapshot.filters.compile(filters)
+
+    def fetch(self, ids: IdArray) -> Sequence[Chunk]:
+        """Return the chunks with these ids, in this order."""
+        return self._snapshot.fetch(ids)
+
+    @property
+    def longest_text(self) -> int:
+        """Bytes of the longest text."""
+        return self._snapshot.longest_text
+
+    def text_bytes(self, ids: IdArray) -> Sequence[int]:
+        """Return the size of each of these chunks' texts in bytes, without reading them."""
+        return self._snapshot.text_bytes(ids)
+
     def _terms(self, query: str) -> QueryTerms:
         if self._analysed is None or self._analysed[0] != query:
-            terms = self._bm25.query_terms(self._analyzer.tokens(query))
+            terms = self._snapshot.bm25.query_terms(self._analyzer.tokens(query))
             self._analysed = (query, terms)
         return self._analysed[1]
 
+    def _has_direction(self, vector: FloatArray) -> bool:
+        if vector.shape != (self.info.dimension,):
+            raise EmbeddingError(
+                f"the index holds vectors of dimension {self.info.dimension}, the query's has "
+                f"shape {vector.shape}; embed queries with the index's own embedder"
+            )
+        length = float(np.dot(vector, vector))
+        if not np.isfinite(length):
+            raise EmbeddingError("the query's embedding holds NaN or infinity")
+        return length > 0
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise _unreadable(path, error) from error
+
+_NOTHING: Final = Candidates(np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 
-def _unreadable(path: Path, error: Exception) -> IndexCorruptError:
-    return IndexCorruptError(f"{path} cannot be read ({error}); build it again: dtrag index build")
+def _allowed(mask: Mask | None) -> Mask:
+    return _EVERYTHING if mask is None else mask
 
 
-def _open_bm25(directory: Path, chunks: int) -> BM25Index:
-    path = directory / files.VOCABULARY
-    try:
-        terms = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise _unreadable(path, error) from error
-    postings = Postings(
-        _mapped(directory / files.OFFSETS),
-        _mapped(directory / files.IDS),
-        _mapped(directory / files.IMPACTS),
-        chunks,
+def _vectors(snapshot: Snapshot, switches: Switches) -> VectorIndex:
+    if switches.ann:
+        return snapshot.ivf
+    return snapshot.int8 if switches.int8 else snapshot.float32
+
+
+def _info(manifest: Manifest) -> EngineInfo:
+    return EngineInfo(
+        "embedded",
+        manifest.content_hash,
+        manifest.chunks,
+        manifest.dimension,
+        manifest.cosine_min,
+        manifest.fusion,
     )
-    return BM25Index({term: number for number, term in enumerate(terms)}, postings)
-
-
-def _mapped(path: Path) -> NDArray[Any]:
-    try:
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (ValueError, OSError) as error:
-        raise _unreadable(path, error) from error

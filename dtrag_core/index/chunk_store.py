@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 
 from dtrag_core.errors import IndexCorruptError
-from dtrag_core.types import Chunk, IdArray
+from dtrag_core.types import Chunk
 
 ROWS_A_BATCH: Final = 4096
 _SEPARATOR: Final = "\x1f"  # between the parts of a path: ASCII's own unit separator
@@ -70,7 +71,16 @@ class _Strings:
         self._data = memoryview(data) if data is not None else memoryview(b"")
 
     def __getitem__(self, row: int) -> str:
-        return str(self._data[self._ends[row] : self._ends[row + 1]], "utf-8")
+        start, end = self._ends[row], self._ends[row + 1]
+        return str(self._data[start:end], "utf-8") if end > start else ""
+
+    def raw(self, row: int) -> bytes:
+        """Return a row's bytes."""
+        return bytes(self._data[self._ends[row] : self._ends[row + 1]])
+
+    def longest(self) -> int:
+        """Return the size of the longest row, in bytes."""
+        return int(np.diff(np.frombuffer(self._ends, np.int32)).max(initial=0))
 
     def size(self, row: int) -> int:
         """Return how many bytes a row's text has."""
@@ -91,33 +101,15 @@ class ChunkStore:
             ) from error
         self._batches = [tuple(map(_Strings, batch.columns)) for batch in batches]
         self._rows = sum(batch.num_rows for batch in batches)
+        self._paths: dict[bytes, tuple[str, ...]] = {}
+        self.longest_text = max((columns[2].longest() for columns in self._batches), default=0)
+        """Bytes of the longest text."""
 
     def __len__(self) -> int:
         return int(self._rows)
 
-    def fetch(self, ids: IdArray) -> list[Chunk]:
-        """Return the chunks of these rows, in this order."""
-        return [self._chunk(row) for row in ids.tolist()]
-
-    def ids(self) -> list[str]:
-        """Return the dataset's id of every chunk, by row."""
-        places = (divmod(row, ROWS_A_BATCH) for row in range(len(self)))
-        return [self._batches[batch][0][row] for batch, row in places]
-
-    def text_bytes(self, ids: IdArray) -> list[int]:
-        """Return the size in bytes of each of these rows' texts, without reading them."""
-        places = (divmod(row, ROWS_A_BATCH) for row in ids.tolist())
-        return [self._batches[batch][2].size(row) for batch, row in places]
-
-    def __iter__(self) -> Iterator[Chunk]:
-        return map(self._chunk, range(len(self)))
-
-    def close(self) -> None:
-        """Release the file."""
-        self._batches = []
-        self._map.close()
-
-    def _chunk(self, number: int) -> Chunk:
+    def chunk(self, number: int) -> Chunk:
+        """Return the chunk of a row."""
         batch, row = divmod(number, ROWS_A_BATCH)
         id_, title, text, path, doc_type, attributes = self._batches[batch]
         written = attributes[row]
@@ -125,7 +117,32 @@ class ChunkStore:
             id_[row],
             title[row],
             text[row],
-            tuple(path[row].split(_SEPARATOR)) if path[row] else (),
+            self._path(path.raw(row)),
             doc_type[row],
             json.loads(written) if written else {},
         )
+
+    def _path(self, written: bytes) -> tuple[str, ...]:
+        """Return the path; there are far fewer of them than rows, so each is cut up once."""
+        if written not in self._paths:
+            text = str(written, "utf-8")
+            self._paths[written] = tuple(text.split(_SEPARATOR)) if text else ()
+        return self._paths[written]
+
+    def ids(self) -> list[str]:
+        """Return the dataset's id of every chunk, by row."""
+        places = (divmod(row, ROWS_A_BATCH) for row in range(len(self)))
+        return [self._batches[batch][0][row] for batch, row in places]
+
+    def text_bytes(self, number: int) -> int:
+        """Return the size in bytes of a row's text, without reading it."""
+        batch, row = divmod(number, ROWS_A_BATCH)
+        return self._batches[batch][2].size(row)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return map(self.chunk, range(len(self)))
+
+    def close(self) -> None:
+        """Release the file."""
+        self._batches = []
+        self._map.close()

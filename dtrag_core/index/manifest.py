@@ -1,19 +1,26 @@
-"""The manifest of an index directory: what was built from what, and the hash of every file."""
+"""The manifest of an index directory: what was built from what, and the hash of every file.
+
+An index is a list of segments that never change and, for each, the rows deleted since. The manifest
+names them all; it is replaced at one stroke, so that every reader sees one whole *generation*.
+"""
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 from dtrag_core.config import AnalyzerSettings, BM25Settings
 from dtrag_core.errors import IndexCorruptError, IndexDirectoryError, IndexMismatchError
-from dtrag_core.index.replacing import recover
+from dtrag_core.index.ivf_tuning import OperatingPoint
+from dtrag_core.index.replacing import recover, sync_entries, sync_entry
 from dtrag_core.types import Fusion
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 5
 MANIFEST: Final = "manifest.json"
+SEGMENTS: Final = "segments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +32,33 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """One segment: `rows` chunks with `total_length` tokens, in the folder `name`.
+
+    `deletions` is the file that names its deleted rows, "" if there are none; what is left are
+    `live_rows` with `live_length` tokens. `average_length` is what its impacts were quantised with.
+    """
+
+    name: str
+    rows: int
+    total_length: int
+    average_length: float
+    live_rows: int
+    live_length: int
+    deletions: str = ""
+
+    def inside(self, files: Iterable[str]) -> list[str]:
+        """Return those of the files that are in this segment's folder."""
+        folder = f"{SEGMENTS}/{self.name}/"
+        return [name for name in files if name.startswith(folder)]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What an index directory holds.
 
-    `fusion` is the default at query time: chosen on the dataset's train queries where it has some.
+    `chunks` counts the live ones. `fusion` is the default at query time: chosen on the dataset's
+    train queries where it has some. `files` are paths inside the directory.
     """
 
     dataset: str
@@ -42,37 +72,51 @@ class Manifest:
     dimension: int
     cosine_min: float
     fusion: Fusion
+    vectors: OperatingPoint
+    segments: tuple[SegmentEntry, ...]
     files: Mapping[str, FileEntry]
+    generation: int = 1
     format_version: int = FORMAT_VERSION
 
     @property
     def content_hash(self) -> str:
         """Identifies what is searched: settings and files, not where they lie."""
-        return hashlib.sha256(_as_json(self).encode()).hexdigest()
+        return hashlib.sha256(_as_json(self, None).encode()).hexdigest()
 
     def with_fusion(self, fusion: Fusion) -> "Manifest":
         """Return the same with another default fusion."""
         return replace(self, fusion=fusion)
 
     def write(self, directory: Path) -> None:
-        """Write the manifest; it comes last, since a directory without one is no index."""
-        (directory / MANIFEST).write_text(_as_json(self), encoding="utf-8")
+        """Put this manifest in the place of the one that is there, at one stroke and durably.
+
+        It comes last: every file it names must be on disk by then.
+        """
+        fresh = directory / f".{MANIFEST}"
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(_as_json(self, 2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(directory / MANIFEST)
+        sync_entry(directory)
 
 
-def hash_files(directory: Path) -> dict[str, FileEntry]:
-    """Return the entry of every file in the directory but the manifest, by name."""
-    return {
-        path.name: FileEntry(path.stat().st_size, _sha256(path))
-        for path in sorted(directory.iterdir())
-        if path.name != MANIFEST
-    }
+def hash_files(directory: Path, files: Iterable[Path]) -> dict[str, FileEntry]:
+    """Return the entries of these files by their path inside the directory; all are synced."""
+    entries, paths = {}, sorted(files)
+    sync_entries(paths)
+    for path in paths:
+        entries[path.relative_to(directory).as_posix()] = FileEntry(
+            path.stat().st_size, _sha256(path)
+        )
+    return entries
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Read and check the manifest and the presence and size of every file it names.
+    """Read the manifest.
 
     Raises IndexDirectoryError (none there), IndexMismatchError (another format version) or
-    IndexCorruptError (unreadable, or a file missing or truncated).
+    IndexCorruptError (unreadable).
     """
     recover(directory)
     path = directory / MANIFEST
@@ -90,15 +134,19 @@ def read_manifest(directory: Path) -> Manifest:
             f"{directory} has index format {version}, this version reads {FORMAT_VERSION}; "
             f"{_REBUILD}"
         )
-    manifest = _from_raw(raw, path)
+    return _from_raw(raw, path)
+
+
+def check_files(directory: Path, manifest: Manifest) -> None:
+    """Raise IndexCorruptError unless every file it names is there in its whole length."""
     for name, entry in manifest.files.items():
         _check_size(directory / name, entry)
-    return manifest
 
 
 def verify_files(directory: Path) -> Manifest:
     """Read the manifest and check every byte of every file against its hash."""
     manifest = read_manifest(directory)
+    check_files(directory, manifest)
     for name, entry in manifest.files.items():
         found = _sha256(directory / name)
         if found != entry.sha256:
@@ -128,8 +176,13 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _as_json(manifest: Manifest) -> str:
-    return json.dumps(asdict(manifest), indent=2, sort_keys=True) + "\n"
+def _as_json(manifest: Manifest, indent: int | None) -> str:
+    """Write it as JSON; without indentation in C, for engines do it for every generation."""
+    return json.dumps(manifest, default=_by_name, indent=indent, sort_keys=True)
+
+
+def _by_name(value: Any) -> dict[str, Any]:  # noqa: ANN401 (any of the dataclasses)
+    return {each.name: getattr(value, each.name) for each in fields(value)}
 
 
 def _from_raw(raw: dict[str, Any], path: Path) -> Manifest:
@@ -140,6 +193,8 @@ def _from_raw(raw: dict[str, Any], path: Path) -> Manifest:
                 "analyzer": AnalyzerSettings(**raw["analyzer"]),
                 "bm25": BM25Settings(**raw["bm25"]),
                 "fusion": Fusion(**raw["fusion"]),
+                "vectors": OperatingPoint(**raw["vectors"]),
+                "segments": tuple(SegmentEntry(**entry) for entry in raw["segments"]),
                 "files": {name: FileEntry(**entry) for name, entry in raw["files"].items()},
             }
         )

@@ -5,49 +5,78 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from dtrag_core.errors import BuildError
 
+_PLAN: Final = ".plan"
+_SYNCED_AT_ONCE: Final = 8
+
 
 @contextmanager
-def replacing(directory: Path) -> Iterator[Path]:
-    """Yield an empty directory that takes `directory`'s place if the block succeeds.
+def replacing(directory: Path, plan: str) -> Iterator[Path]:
+    """Yield a directory to build in, which takes `directory`'s place if the block succeeds.
 
-    On an exception (Ctrl-C too) or a kill what was there before stays; the leftovers of a kill are
-    removed by the next call. Raises BuildError if another process is building the same directory
-    or the disk is full.
+    What an interrupted or killed build of the same `plan` left is in it, so that the block can go
+    on from there; after any other error, or another plan, it is empty. Until the end what was
+    there before stays. Raises BuildError if another process writes the same directory or the disk
+    is full.
     """
     directory = directory.resolve()
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(directory):
-        fresh = directory.with_name(f".{directory.name}.building")
+    with locked(directory):
+        fresh = building(directory)
         _recover(directory)
-        shutil.rmtree(fresh, ignore_errors=True)
         try:
-            fresh.mkdir()
-            yield fresh
-            _sync(fresh)
-            _swap(fresh, directory)
-        except OSError as error:
-            # NumPy reports what it could not write without an errno.
-            if error.errno not in (errno.ENOSPC, None):
-                raise
-            raise BuildError(
-                f"the disk is full while writing {directory}; free some space and build again, "
-                "what was there before is intact"
-            ) from error
-        finally:
+            with no_full_disk(directory):
+                _begin(fresh, plan)
+                yield fresh
+                sync_files(fresh)
+                _swap(fresh, directory)
+                (directory / _PLAN).unlink()
+        except Exception:
             shutil.rmtree(fresh, ignore_errors=True)
+            raise
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def building(directory: Path) -> Path:
+    """Return where what will take a directory's place is built, and left by a killed build."""
+    return directory.with_name(f".{directory.name}.building")
+
+
+def _begin(fresh: Path, plan: str) -> None:
+    written = fresh / _PLAN
+    if not written.is_file() or written.read_text(encoding="utf-8") != plan:
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        written.write_text(plan, encoding="utf-8")
+
+
+@contextmanager
+def no_full_disk(directory: Path) -> Iterator[None]:
+    """Raise BuildError where the block finds the disk full."""
+    try:
+        yield
+    except OSError as error:
+        # NumPy reports what it could not write without an errno.
+        if error.errno not in (errno.ENOSPC, None):
+            raise
+        raise BuildError(
+            f"the disk is full while writing {directory}; free some space and try again, "
+            "what was there before is intact"
+        ) from error
 
 
 def recover(directory: Path) -> None:
     """Undo a swap that was killed between its two renames; a live builder is left alone."""
     directory = directory.resolve()
     if _previous(directory).exists():
-        with suppress(BuildError), _locked(directory):
+        with suppress(BuildError), locked(directory):
             _recover(directory)
 
 
@@ -72,7 +101,7 @@ def _swap(fresh: Path, directory: Path) -> None:
         directory.rename(_previous(directory))
         fresh.rename(directory)
         shutil.rmtree(_previous(directory), ignore_errors=True)
-    _sync_entry(directory.parent)
+    sync_entry(directory.parent)
 
 
 def _exchanged(first: Path, second: Path) -> bool:
@@ -85,14 +114,21 @@ def _exchanged(first: Path, second: Path) -> bool:
     return not renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange)
 
 
-def _sync(directory: Path) -> None:
-    for path in directory.rglob("*"):
-        if path.is_file():
-            _sync_entry(path)
-    _sync_entry(directory)
+def sync_files(directory: Path) -> None:
+    """Have everything in a directory on disk."""
+    sync_entries([path for path in directory.rglob("*") if path.is_file()])
+    sync_entry(directory)
 
 
-def _sync_entry(path: Path) -> None:
+def sync_entries(paths: Iterable[Path]) -> None:
+    """Have all of them on disk; asked for together, they share the disk's turns."""
+    with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool:
+        for _ in pool.map(sync_entry, paths):
+            pass
+
+
+def sync_entry(path: Path) -> None:
+    """Have a file's bytes, or a directory's names, on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -101,13 +137,14 @@ def _sync_entry(path: Path) -> None:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
+    """Be the only writer of a directory; BuildError if another process is."""
     lock = directory.with_name(f".{directory.name}.lock")
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BuildError(
-                f"another process is building {directory}; wait for it, or build elsewhere"
+                f"another process is writing {directory}; wait for it, or write elsewhere"
             ) from error
         yield

@@ -19,10 +19,13 @@ BM25_MINIMUM: Final = 0.0
 _FEW: Final = 512
 
 
-def union_by_rank(first: IdArray, second: IdArray, cap: int) -> IdArray:
-    """Return at most `cap` distinct ids int32[m] of two rankings, taking turns from their heads."""
+def union_by_rank(first: IdArray, second: IdArray, cap: int) -> tuple[IdArray, NDArray[np.int32]]:
+    """Return at most `cap` distinct ids int32[m] of two rankings, taking turns from their heads.
+
+    And int32[2, m], the rank of each in either ranking, from 0; -1 where it is not in it.
+    """
     if len(first) + len(second) <= _FEW:
-        few: IdArray = union_of_few(first, second, cap)
+        few: tuple[IdArray, NDArray[np.int32]] = union_of_few(first, second, cap)
         return few
     longest = max(len(first), len(second))
     turns = np.full((longest, 2), -1, np.int32)
@@ -31,29 +34,44 @@ def union_by_rank(first: IdArray, second: IdArray, cap: int) -> IdArray:
     taken = taken[taken >= 0]
     _, places = np.unique(taken, return_index=True)
     union: IdArray = taken[np.sort(places)[:cap]]
-    return union
+    return union, np.stack([_ranks_in(first, union), _ranks_in(second, union)])
+
+
+def _ranks_in(ranking: IdArray, ids: IdArray) -> NDArray[np.int32]:
+    order = np.argsort(ranking, kind="stable")
+    places = np.searchsorted(ranking, ids, sorter=order).clip(max=len(ranking) - 1)
+    ranks = order[places].astype(np.int32) if len(ranking) else np.zeros(len(ids), np.int32)
+    return np.where(ranking[ranks] == ids, ranks, -1) if len(ranking) else ranks - 1
 
 
 @numba.njit(cache=True, nogil=True)
-def union_of_few(first: IdArray, second: IdArray, cap: int) -> IdArray:
+def union_of_few(first: IdArray, second: IdArray, cap: int) -> tuple[IdArray, NDArray[np.int32]]:
     """Return the same by comparing each with all: the quickest way for a few hundred."""
     most = min(cap, len(first) + len(second))
     union = np.empty(most, np.int32)
+    ranks = np.full((2, most), -1, np.int32)
     found = 0
     for rank in range(max(len(first), len(second))):
-        for ranking in (first, second):
-            if rank >= len(ranking) or found == most:
+        for which, ranking in enumerate((first, second)):
+            if rank >= len(ranking):
                 continue
-            candidate = ranking[rank]
-            known = False
-            for position in range(found):
-                if union[position] == candidate:
-                    known = True
-                    break
-            if not known:
-                union[found] = candidate
+            place = 0
+            while place < found and union[place] != ranking[rank]:
+                place += 1
+            if place == found:
+                if found == most:
+                    continue
+                union[found] = ranking[rank]
                 found += 1
-    return union[:found]
+            ranks[which, place] = rank
+    return union[:found], ranks[:, :found].copy()
+
+
+def warm_up() -> None:
+    """Run every kernel once, so that no search pays for loading one."""
+    ids, scores = np.zeros(1, np.int32), np.ones(1, np.float32)
+    union_of_few(ids, ids, 1)
+    order_by_score(ids, weighted_sum(scores, scores, 0.5, 0.0), scores, 1)
 
 
 def check_fusion(fusion: Fusion) -> None:
@@ -82,10 +100,26 @@ def weighted_sum(
     that is lower) to 0 and the query's maximum to 1; a leg whose maximum does not exceed its
     minimum says nothing and contributes 0.
     """
-    cosine_min = min(cosine_min, float(cosine.min(initial=cosine_min)))
-    fused = bm25_weight * _normalized(bm25, BM25_MINIMUM)
-    fused += (1.0 - bm25_weight) * _normalized(cosine, cosine_min)
-    return fused.astype(np.float32, copy=False)
+    fused: FloatArray = _weighted(bm25, cosine, np.float32(bm25_weight), np.float32(cosine_min))
+    return fused
+
+
+@numba.njit(cache=True, nogil=True)
+def _weighted(
+    bm25: FloatArray, cosine: FloatArray, bm25_weight: np.float32, cosine_min: np.float32
+) -> FloatArray:
+    most_bm25, most_cosine = np.float32(BM25_MINIMUM), cosine_min
+    for place in range(len(cosine)):
+        cosine_min = min(cosine_min, cosine[place])
+        most_cosine = max(most_cosine, cosine[place])
+        most_bm25 = max(most_bm25, bm25[place])
+    fused = np.zeros(len(bm25), np.float32)
+    if most_bm25 > BM25_MINIMUM:
+        fused += bm25_weight * (bm25 / most_bm25)
+    if most_cosine > cosine_min:
+        share = np.float32(1) - bm25_weight
+        fused += share * ((cosine - cosine_min) / (most_cosine - cosine_min))
+    return fused
 
 
 def reciprocal_ranks(bm25: FloatArray, cosine: FloatArray, rrf_k: int) -> FloatArray:
@@ -98,16 +132,45 @@ def reciprocal_ranks(bm25: FloatArray, cosine: FloatArray, rrf_k: int) -> FloatA
     return (by_bm25 + 1.0 / (rrf_k + _ranks(cosine))).astype(np.float32)
 
 
-def order_by_score(ids: IdArray, scores: FloatArray, topk: int) -> NDArray[np.intp]:
-    """Return the positions of the `topk` best: descending score, ties by id."""
-    return np.lexsort((ids, -scores))[:topk]
+def order_by_score(
+    ids: IdArray, scores: FloatArray, cosine: FloatArray, topk: int
+) -> NDArray[np.intp]:
+    """Return the positions of the `topk` best: descending score, ties by cosine, then by id.
+
+    Reciprocal ranks tie often (first and second, second and first): by id alone, the order in which
+    the index happens to keep its rows would decide the ranking.
+    """
+    if len(ids) <= _FEW:
+        best: NDArray[np.intp] = _first_of_few(ids, scores, cosine, min(topk, len(ids)))
+        return best
+    return np.lexsort((ids, -cosine, -scores))[:topk]
 
 
-def _normalized(scores: FloatArray, minimum: float) -> FloatArray:
-    largest = float(scores.max(initial=minimum))
-    if largest <= minimum:
-        return np.zeros_like(scores)
-    return (scores - np.float32(minimum)) / np.float32(largest - minimum)
+@numba.njit(cache=True, nogil=True)
+def _first_of_few(
+    ids: IdArray, scores: FloatArray, cosine: FloatArray, count: int
+) -> NDArray[np.intp]:
+    """Return the same by inserting each into the best so far."""
+    best = np.empty(count + 1, np.intp)
+    filled = 0
+    for candidate in range(len(ids)):
+        place = filled
+        while place > 0:
+            other = best[place - 1]
+            if scores[other] != scores[candidate]:
+                ahead = scores[candidate] > scores[other]
+            elif cosine[other] != cosine[candidate]:
+                ahead = cosine[candidate] > cosine[other]
+            else:
+                ahead = ids[candidate] < ids[other]
+            if not ahead:
+                break
+            best[place] = other
+            place -= 1
+        if place < count:
+            best[place] = candidate
+            filled = min(filled + 1, count)
+    return best[:count]
 
 
 def _ranks(scores: FloatArray) -> NDArray[np.intp]:

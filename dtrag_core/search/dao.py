@@ -1,13 +1,14 @@
 """Hybrid search, legacy and optimised side by side."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import get_ident
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dtrag_core.engines.base import Engine, Session
 from dtrag_core.errors import MemoryBudgetError
@@ -107,13 +108,15 @@ class SearchDAO:
         params = SearchParams(
             topk, bm25_topk, vector_topk, rerank_candidates, parse_filters(filters), fusion
         )
-        request = self._normalize(query, params, mode)
+        session = self.engine.session(LEGACY if mode == "legacy" else self.switches)
+        request = _normalize(session, query, params, mode)
         if mode == "legacy":
-            return await self._execute_legacy_hybrid_search(request)
+            return await self._execute_legacy_hybrid_search(session, request)
         if self.caches is None:
-            return await self._execute_optimized_hybrid_search(request)
-        compute = partial(self._execute_optimized_hybrid_search, request)
-        result, source = await self.caches.results.get_or_compute(self._key(request), compute)
+            return await self._execute_optimized_hybrid_search(session, request)
+        compute = partial(self._execute_optimized_hybrid_search, session, request)
+        key = (session.info.content_hash, self.switches, request)
+        result, source = await self.caches.results.get_or_compute(key, compute)
         return result if source == "miss" else replace(result, from_cache=True, timings=())
 
     async def stream_search(
@@ -125,37 +128,43 @@ class SearchDAO:
 
         Only ids and scores of all hits are held; texts are read part by part.
         """
-        request = self._normalize(query, params, "optimized")
         session = self.engine.session(self.switches)
-        ranked, _ = self._rank(session, request, await self._legs(session, request))
-        async for part in self.executor.execute_with_memory_optimization(self._parts, ranked):
+        request = _normalize(session, query, params, "optimized")
+        ranked, _ = _rank(session, request, await self._legs(session, request))
+        read = partial(self._parts, session)
+        async for part in self.executor.execute_with_memory_optimization(read, ranked):
             yield part
 
-    async def _execute_optimized_hybrid_search(self, request: SearchRequest) -> SearchResult:
-        session = self.engine.session(self.switches)
+    async def _execute_optimized_hybrid_search(
+        self, session: Session, request: SearchRequest
+    ) -> SearchResult:
         legs = await self._legs(session, request)
-        ranked, fused_span = self._rank(session, request, legs)
-        size = sum(self.engine.text_bytes(ranked.ids))
+        ranked, fused_span = _rank(session, request, legs)
+        size = len(ranked.ids) * session.longest_text
+        if size > _STREAM_ABOVE_BYTES:
+            size = sum(session.text_bytes(ranked.ids))
         if size > self.executor.byte_budget:
             raise MemoryBudgetError(
                 size, self.executor.byte_budget, "lower topk, or read the hits by stream_search"
             )
         if size > _STREAM_ABOVE_BYTES:
-            stream = self.executor.execute_with_memory_optimization(self._parts, ranked)
+            read = partial(self._parts, session)
+            stream = self.executor.execute_with_memory_optimization(read, ranked)
             started = time.perf_counter_ns()
             hits = tuple([hit async for part in stream for hit in part])
             fetch_span = Span("fetch", started, time.perf_counter_ns(), get_ident())
         else:
-            hits, fetch_span = timed("fetch", self._fetch, ranked)
+            hits, fetch_span = timed("fetch", _fetch, session, ranked)
         spans = (*legs.spans, fused_span, fetch_span)
-        return SearchResult(hits, "optimized", self.switches, legs.overlapped, spans)
+        return SearchResult(hits, "optimized", self.switches, legs.overlapped, spans, legs.plan)
 
-    async def _execute_legacy_hybrid_search(self, request: SearchRequest) -> SearchResult:
-        session = self.engine.session(LEGACY)
+    async def _execute_legacy_hybrid_search(
+        self, session: Session, request: SearchRequest
+    ) -> SearchResult:
         embed = partial(self.engine.embed_query, request.query)
-        legs = await run_in_turn(session, request.query, embed, self._leg_params(request))
-        ranked, fused_span = self._rank(session, request, legs)
-        hits, fetch_span = timed("fetch", self._fetch, ranked)
+        legs = await run_in_turn(session, request.query, embed, _leg_params(session, request))
+        ranked, fused_span = _rank(session, request, legs)
+        hits, fetch_span = timed("fetch", _fetch, session, ranked)
         spans = (*legs.spans, fused_span, fetch_span)
         return SearchResult(hits, "legacy", LEGACY, False, spans)
 
@@ -164,8 +173,9 @@ class SearchDAO:
         embedding: QueryEmbedding = embed
         if self.caches is not None:
             embedding = self._cached_embedding(self.caches.embeddings, request, embed)
-        run = self.executor.execute_parallel_search if self.switches.overlap else run_in_turn
-        return await run(session, request.query, embedding, self._leg_params(request))
+        parallel = self.switches.overlap or self.switches.shards
+        run = self.executor.execute_parallel_search if parallel else run_in_turn
+        return await run(session, request.query, embedding, _leg_params(session, request))
 
     async def _cached_embedding(
         self,
@@ -179,49 +189,67 @@ class SearchDAO:
         key = (self.engine.info.content_hash, request.query)
         return (await cache.get_or_compute(key, compute))[0]
 
-    def _leg_params(self, request: SearchRequest) -> LegParams:
-        params = request.params
-        mask = self.engine.compile_filters(params.filters)
-        return LegParams(params.bm25_topk, params.vector_topk, mask)
-
-    def _rank(
-        self, session: Session, request: SearchRequest, legs: LegsOutcome
-    ) -> tuple[Ranked, Span]:
-        return timed("fuse", self._fused, session, request, legs)
-
-    def _fused(self, session: Session, request: SearchRequest, legs: LegsOutcome) -> Ranked:
-        params = request.params
-        ids = union_by_rank(legs.bm25.ids, legs.vector.ids, params.rerank_candidates)
-        bm25 = session.bm25_scores(request.query, ids)
-        cosine = session.cosine_scores(legs.embedding, ids)
-        fused = fuse(bm25, cosine, request.fusion, self.engine.info.cosine_min)
-        best = order_by_score(ids, fused, params.topk)
-        return Ranked(ids[best], fused[best], bm25[best], cosine[best])
-
-    def _fetch(self, ranked: Ranked, part: slice = slice(None)) -> tuple[Hit, ...]:
-        first = part.start or 0
-        ids = ranked.ids[part]
-        rows = zip(
-            self.engine.fetch(ids),
-            ranked.fused[part].tolist(),
-            ranked.bm25[part].tolist(),
-            ranked.cosine[part].tolist(),
-            strict=True,
-        )
-        return tuple(
-            Hit(rank, chunk.id, fused, bm25, cosine, chunk)
-            for rank, (chunk, fused, bm25, cosine) in enumerate(rows, first + 1)
-        )
-
-    def _parts(self, ranked: Ranked) -> Iterator[tuple[Hit, ...]]:
-        sizes = np.array(self.engine.text_bytes(ranked.ids), np.int64)
+    def _parts(self, session: Session, ranked: Ranked) -> Iterator[tuple[Hit, ...]]:
+        sizes = np.array(session.text_bytes(ranked.ids), np.int64)
         part = max(_STREAM_ABOVE_BYTES, int(sizes.max(initial=0)))
         budget = min(self.executor.byte_budget, part)
-        return (self._fetch(ranked, part) for part in stream_slices(sizes, budget))
+        return (_fetch(session, ranked, part) for part in stream_slices(sizes, budget))
 
-    def _normalize(self, query: str, params: SearchParams, mode: Mode) -> SearchRequest:
-        info = self.engine.info
-        return normalize_request(query, params, mode, info.chunks, info.fusion)
 
-    def _key(self, request: SearchRequest) -> Hashable:
-        return (self.engine.info.content_hash, self.switches, request)
+def _normalize(session: Session, query: str, params: SearchParams, mode: Mode) -> SearchRequest:
+    info = session.info
+    return normalize_request(query, params, mode, info.chunks, info.fusion)
+
+
+def _leg_params(session: Session, request: SearchRequest) -> LegParams:
+    params = request.params
+    mask = session.compile_filters(params.filters)
+    return LegParams(params.bm25_topk, params.vector_topk, mask)
+
+
+def _rank(session: Session, request: SearchRequest, legs: LegsOutcome) -> tuple[Ranked, Span]:
+    return timed("fuse", _fused, session, request, legs)
+
+
+def _fused(session: Session, request: SearchRequest, legs: LegsOutcome) -> Ranked:
+    params = request.params
+    ids, ranks = union_by_rank(legs.bm25.ids, legs.vector.ids, params.rerank_candidates)
+    bm25 = _completed(ids, ranks[0], legs.bm25.scores, partial(session.bm25_scores, request.query))
+    cosine = _completed(
+        ids, ranks[1], legs.vector.scores, partial(session.cosine_scores, legs.embedding)
+    )
+    fused = fuse(bm25, cosine, request.fusion, session.info.cosine_min)
+    best = order_by_score(ids, fused, cosine, params.topk)
+    return Ranked(ids[best], fused[best], bm25[best], cosine[best])
+
+
+def _completed(
+    ids: IdArray,
+    ranks: NDArray[np.int32],
+    found: FloatArray,
+    score: Callable[[IdArray], FloatArray],
+) -> FloatArray:
+    """Return one leg's score of each id: the leg's own where it found it, else computed now."""
+    missing = np.flatnonzero(ranks < 0)
+    if len(missing) == len(ids):
+        return score(ids)
+    scores = found[ranks]
+    if len(missing):
+        scores[missing] = score(ids[missing])
+    return scores
+
+
+def _fetch(session: Session, ranked: Ranked, part: slice = slice(None)) -> tuple[Hit, ...]:
+    first = part.start or 0
+    ids = ranked.ids[part]
+    rows = zip(
+        session.fetch(ids),
+        ranked.fused[part].tolist(),
+        ranked.bm25[part].tolist(),
+        ranked.cosine[part].tolist(),
+        strict=True,
+    )
+    return tuple(
+        Hit(rank, chunk.id, fused, bm25, cosine, chunk)
+        for rank, (chunk, fused, bm25, cosine) in enumerate(rows, first + 1)
+    )

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, get_args
 
 from dtrag_core.errors import InvalidRequestError, UnknownNameError
@@ -10,6 +10,7 @@ from dtrag_core.ranking.fusion import check_fusion
 from dtrag_core.types import Filters, Fusion, Mode, SearchParams
 
 MAX_QUERY_CHARACTERS: Final = 10_000
+_MODES: Final = get_args(Mode)
 _DEPTHS: Final = ("bm25_topk", "vector_topk", "rerank_candidates")
 FiltersLike = Filters | Mapping[str, Iterable[str]] | None
 
@@ -32,11 +33,12 @@ def normalize_request(
     White space is collapsed, Unicode composed (NFC), leg depths raised to `topk` and cut to the
     corpus. Raises InvalidRequestError with the offending value.
     """
-    if mode not in get_args(Mode):
-        raise UnknownNameError("mode", str(mode), get_args(Mode))
+    if mode not in _MODES:
+        raise UnknownNameError("mode", str(mode), _MODES)
     if not isinstance(query, str):
         raise InvalidRequestError(f"the query must be text, got {query!r}")
-    text = " ".join(unicodedata.normalize("NFC", query).split())
+    composed = query if query.isascii() else unicodedata.normalize("NFC", query)
+    text = " ".join(composed.split())
     if not text:
         raise InvalidRequestError(f"the query is empty ({query!r}); give at least one word")
     if len(text) > MAX_QUERY_CHARACTERS:
@@ -57,12 +59,12 @@ def normalize_request(
             raise InvalidRequestError(f"{name} must be at least 1, got {getattr(params, name)}")
     fusion = params.fusion or default_fusion
     check_fusion(fusion)
-    normal = replace(
-        params,
-        bm25_topk=min(max(params.bm25_topk, params.topk), chunks),
-        vector_topk=min(max(params.vector_topk, params.topk), chunks),
-        rerank_candidates=max(params.rerank_candidates, params.topk),
-        fusion=None,
+    normal = SearchParams(
+        params.topk,
+        min(max(params.bm25_topk, params.topk), chunks),
+        min(max(params.vector_topk, params.topk), chunks),
+        max(params.rerank_candidates, params.topk),
+        params.filters,
     )
     return SearchRequest(text, normal, fusion, mode)
 

@@ -31,8 +31,8 @@ def test_a_log_gets_a_line_a_stage_and_one_every_ten_seconds() -> None:
         lines(stage, done, total)
 
     assert log.getvalue().splitlines() == [
-        "    3 s  indexing 10/100",
-        "   13 s  indexing 1,040/2,000",
+        "    3 s  indexing 10/100, 2/s, 36 s left",
+        "   13 s  indexing 1,040/2,000, 86/s, 11 s left",
         "   13 s  fitting",
     ]
 

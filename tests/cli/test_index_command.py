@@ -72,7 +72,7 @@ def test_info_wants_one_index(dtrag: Dtrag, named: list[str]) -> None:
 
 def test_verify_reads_every_byte(dtrag: Dtrag, own_index: Path) -> None:
     whole = dtrag("index", "verify", own_index)
-    path = own_index / "vectors_int8.npy"
+    path = own_index / "segments/000001/vectors_int8.npy"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -86,7 +86,7 @@ def test_verify_reads_every_byte(dtrag: Dtrag, own_index: Path) -> None:
 
 @pytest.mark.parametrize("command", [("index", "verify"), ("search", "bird", "--index")])
 def test_a_truncated_file_is_named(dtrag: Dtrag, own_index: Path, command: tuple[str, ...]) -> None:
-    path = own_index / "postings_ids.npy"
+    path = own_index / "segments/000001/postings_ids.npy"
     whole = path.read_bytes()
     path.write_bytes(whole[:-4])
 

@@ -59,24 +59,25 @@ def test_depth_beyond_the_corpus_returns_everything(engine: Engine, switches: Sw
 
 @BOTH
 def test_filters_hold_inside_both_legs(engine: Engine, switches: Switches) -> None:
-    mask = engine.compile_filters(Filters(canonical_in=(("python", "json"),)))
+    session = engine.session(switches)
+    mask = session.compile_filters(Filters(canonical_in=(("python", "json"),)))
     assert mask is not None
     allowed = set(np.flatnonzero(mask).tolist())
     assert 0 < len(allowed) < 50
-    session = engine.session(switches)
     near = session.vector_leg(embedded(engine), 1_000, mask)
     assert set(near.ids.tolist()) == allowed
     assert set(session.bm25_leg("json object", 1_000, mask).ids.tolist()) <= allowed
-    for chunk in engine.fetch(near.ids):
+    for chunk in session.fetch(near.ids):
         assert chunk.path[:2] == ("python", "json")
 
 
 def test_a_path_matches_its_subtree_and_filters_combine(engine: Engine) -> None:
-    whole = engine.compile_filters(Filters(canonical_in=(("python", "xml"),)))
-    parts = engine.compile_filters(
+    session = engine.session(OPTIMIZED)
+    whole = session.compile_filters(Filters(canonical_in=(("python", "xml"),)))
+    parts = session.compile_filters(
         Filters(canonical_in=(("python", "xml", "dom"), ("python", "xml", "etree")))
     )
-    classes = engine.compile_filters(
+    classes = session.compile_filters(
         Filters(canonical_in=(("python", "xml"),), doc_type=("class",))
     )
     assert whole is not None
@@ -84,8 +85,8 @@ def test_a_path_matches_its_subtree_and_filters_combine(engine: Engine) -> None:
     assert classes is not None
     assert whole.tolist() == parts.tolist()
     assert 0 < classes.sum() < whole.sum()
-    assert engine.compile_filters(None) is None
-    assert engine.compile_filters(Filters()) is None
+    assert session.compile_filters(None) is None
+    assert session.compile_filters(Filters()) is None
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_what_the_corpus_does_not_have_is_named_with_what_it_has(
     engine: Engine, filters: Filters, said: str
 ) -> None:
     with pytest.raises(InvalidRequestError, match=said):
-        engine.compile_filters(filters)
+        engine.session(OPTIMIZED).compile_filters(filters)
 
 
 @BOTH
@@ -121,11 +122,12 @@ def test_a_vector_without_direction_finds_nothing(engine: Engine, switches: Swit
 
 def test_texts_come_in_the_order_asked_and_their_sizes_are_known(engine: Engine) -> None:
     ids = np.array([5, 0, 3], np.int32)
-    chunks = engine.fetch(ids)
+    session = engine.session(OPTIMIZED)
+    chunks = session.fetch(ids)
     names = engine.chunk_ids()
     assert [chunk.id for chunk in chunks] == [names[5], names[0], names[3]]
     sizes = [len(chunk.text.encode()) for chunk in chunks]
-    assert list(engine.text_bytes(ids)) == sizes
+    assert list(session.text_bytes(ids)) == sizes
 
 
 def test_int8_vectors_are_a_quarter_and_both_paths_share_the_postings(engine: Engine) -> None:

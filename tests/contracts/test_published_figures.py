@@ -10,7 +10,7 @@ from dtrag_core.bench.settings import MeasureSettings
 from dtrag_core.bench.tasks import TaskInput
 from dtrag_core.config import BM25Settings
 from dtrag_core.datasets.registry import open_dataset
-from dtrag_core.embedding.registry import fit_embedder
+from dtrag_core.embedding.registry import fit_embedder, restore_embedder
 from dtrag_core.engines.embedded import EmbeddedEngine
 from dtrag_core.index.builder import BuildPlan, build_index
 from dtrag_core.types import Fusion, no_progress
@@ -32,8 +32,13 @@ def index(scifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_bm25(scifact: Path, tmp_path: Path, k1: float, b: float, published: float) -> None:
     dataset = open_dataset(f"beir:{scifact}")
+    spec = minilm(scifact)
     plan = BuildPlan(
-        dataset, lambda texts: fit_embedder(minilm(scifact), texts), BM25Settings(k1, b)
+        dataset,
+        spec,
+        lambda texts: fit_embedder(spec, texts),
+        lambda state: restore_embedder(spec, state),
+        BM25Settings(k1, b),
     )
     build_index(plan, tmp_path / "index")
     judged = Judged(EmbeddedEngine(tmp_path / "index"), dataset.queries("test"))

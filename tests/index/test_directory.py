@@ -21,6 +21,9 @@ from dtrag_core.index.manifest import read_manifest, verify_files
 from dtrag_core.workbench import open_dao, prepare
 
 
+SEGMENT = "segments/000001"
+
+
 @pytest.fixture
 def copy(small_index: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(small_index, tmp_path / "copy"))
@@ -48,7 +51,7 @@ def test_a_present_index_is_not_built_again(corpus_file: Path, small_index: Path
 
 @pytest.mark.parametrize("name", ["postings_ids.npy", "vectors_int8.npy", "chunks.arrow"])
 def test_a_truncated_file_is_named_with_both_sizes(copy: Path, name: str) -> None:
-    path = copy / name
+    path = copy / SEGMENT / name
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.truncate(size // 2)
@@ -57,19 +60,19 @@ def test_a_truncated_file_is_named_with_both_sizes(copy: Path, name: str) -> Non
 
 
 def test_a_missing_file_is_named(copy: Path) -> None:
-    (copy / "vocabulary.txt").unlink()
-    with pytest.raises(IndexCorruptError, match=r"vocabulary\.txt is missing"):
+    (copy / SEGMENT / "vocabulary_letters.npy").unlink()
+    with pytest.raises(IndexCorruptError, match=r"vocabulary_letters\.npy is missing"):
         EmbeddedEngine(copy)
 
 
 def test_one_altered_byte_is_found_by_verify(copy: Path) -> None:
-    path = copy / "postings_impacts.npy"
+    path = copy / SEGMENT / "postings_saturations.npy"
     with path.open("r+b") as file:
         file.seek(-1, 2)
         last = file.read(1)[0]
         file.seek(-1, 2)
         file.write(bytes([last ^ 1]))
-    with pytest.raises(IndexCorruptError, match=r"postings_impacts\.npy was altered"):
+    with pytest.raises(IndexCorruptError, match=r"postings_saturations\.npy was altered"):
         verify_files(copy)
 
 
@@ -78,7 +81,7 @@ def test_no_index_there(tmp_path: Path) -> None:
         open_dao(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format_version": 3}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"format_version": 5}'])
 def test_an_unreadable_manifest_is_corrupt(copy: Path, text: str) -> None:
     (copy / "manifest.json").write_text(text)
     with pytest.raises(IndexCorruptError, match=r"manifest\.json"):
@@ -88,7 +91,7 @@ def test_an_unreadable_manifest_is_corrupt(copy: Path, text: str) -> None:
 def test_another_format_is_refused_with_both_versions(copy: Path) -> None:
     raw = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps({**raw, "format_version": 99}))
-    with pytest.raises(IndexMismatchError, match="format 99, this version reads 3"):
+    with pytest.raises(IndexMismatchError, match="format 99, this version reads 5"):
         read_manifest(copy)
 
 
@@ -133,7 +136,7 @@ def test_an_empty_corpus_is_refused_and_leaves_what_was_there(copy: Path, tmp_pa
 
 
 def test_no_array_needs_pickle(small_index: Path) -> None:
-    for path in small_index.glob("*.npy"):
+    for path in small_index.rglob("*.npy"):
         np.load(path, allow_pickle=False)
     with np.load(small_index / "embedder.npz", allow_pickle=False) as state:
         assert all(state[name].dtype != object for name in state)

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dtrag_core.index.vectors import Float32Vectors, Int8Vectors, VectorIndex, padded
+from dtrag_core.index.bm25_segments import merge
+from dtrag_core.index.centroids import encode_rows, list_bounds
+from dtrag_core.index.ivf import Int8Segments
+from dtrag_core.index.vectors import Float32Segments, SegmentVectors, VectorIndex, padded
 from dtrag_core.optimization.memory_optimizer import EmbeddingQuantizer
 from dtrag_core.types import FloatArray, Mask
 
@@ -21,16 +24,25 @@ def unit_rows(seed: int, rows: int, dimension: int = 32) -> FloatArray:
     return unit
 
 
+def one_segment(vectors: FloatArray, centroids: FloatArray) -> SegmentVectors:
+    lists = np.zeros(len(vectors), np.int32)
+    codes, scales = encode_rows(vectors, lists, centroids)
+    return SegmentVectors(codes, scales, list_bounds(lists, 1), 0)
+
+
 def float32(vectors: FloatArray) -> tuple[VectorIndex, FloatArray]:
     rows, dimension = vectors.shape
     stored = np.zeros((padded(rows), dimension), np.float32)
     stored[:rows] = vectors
-    return Float32Vectors(stored, rows), vectors
+    centroids = np.zeros((1, dimension), np.float32)
+    return Float32Segments([one_segment(vectors, centroids)], [stored]), vectors
 
 
 def int8(vectors: FloatArray) -> tuple[VectorIndex, FloatArray]:
     codes, scales = EmbeddingQuantizer().quantize_batch(vectors)
-    return Int8Vectors(codes, scales), codes.astype(np.float32) * scales[:, None]
+    centroids = np.zeros((1, vectors.shape[1]), np.float32)
+    index = Int8Segments(centroids, [one_segment(vectors, centroids)])
+    return index, codes.astype(np.float32) * scales[:, None]
 
 
 @pytest.mark.parametrize("make", [float32, int8])
@@ -41,9 +53,24 @@ def test_finds_the_nearest(make: Make, seed: int, rows: int, k: int) -> None:
     found = index.search(query, k, EVERYTHING)
     products = stored.astype(np.float64) @ query
     assert len(found) == min(k, rows)
-    np.testing.assert_allclose(found.scores, np.sort(products)[::-1][:k], atol=1e-5)
-    np.testing.assert_allclose(found.scores, products[found.ids], atol=1e-5)
+    # The query is coded as well, in 15 bits.
+    np.testing.assert_allclose(found.scores, np.sort(products)[::-1][:k], atol=1e-4)
+    np.testing.assert_allclose(found.scores, products[found.ids], atol=1e-4)
     np.testing.assert_allclose(index.scores(query, found.ids), found.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [float32, int8])
+@pytest.mark.parametrize("masked", [False, True])
+def test_shards_together_find_what_the_whole_finds(make: Make, masked: bool) -> None:
+    vectors = unit_rows(5, 201)
+    index, _ = make(vectors)
+    mask = np.arange(201) % 3 > 0 if masked else EVERYTHING
+    whole = index.search(vectors[7], 12, mask)
+    for shards in (2, 3, 20):
+        parts = [index.search_shard(vectors[7], 12, mask, each, shards) for each in range(shards)]
+        merged = merge(parts, 12)
+        assert merged.ids.tolist() == whole.ids.tolist()
+        assert merged.scores.tolist() == whole.scores.tolist()
 
 
 @pytest.mark.parametrize("make", [float32, int8])
@@ -66,9 +93,3 @@ def test_equal_rows_come_in_order_of_their_ids(make: Make, rows: int) -> None:
     assert found.ids.tolist() == [0, 1, 2, 3, 4]
     everyone = np.arange(rows, dtype=np.int32)
     assert len(set(index.scores(vectors[0], everyone).tolist())) == 1
-
-
-def test_int8_is_a_quarter_of_float32_and_a_scale() -> None:
-    vectors = unit_rows(0, 100, 256)
-    assert float32(vectors)[0].nbytes == 100 * 256 * 4
-    assert int8(vectors)[0].nbytes == 100 * (256 + 4)

@@ -37,8 +37,8 @@ def test_the_order_of_candidates_does_not_matter(
     fused = fuse(bm25, cosine, fusion, -0.2)
     again = fuse(bm25[shuffled], cosine[shuffled], fusion, -0.2)
     assert fused[shuffled].tolist() == again.tolist()
-    best = ids[order_by_score(ids, fused, 10)]
-    best_again = ids[shuffled][order_by_score(ids[shuffled], again, 10)]
+    best = ids[order_by_score(ids, fused, cosine, 10)]
+    best_again = ids[shuffled][order_by_score(ids[shuffled], again, cosine[shuffled], 10)]
     assert best.tolist() == best_again.tolist()
 
 
@@ -53,7 +53,7 @@ def test_a_weight_of_one_or_zero_is_one_leg_alone(scores: list[tuple[float, floa
     assert (only_bm25[positive] > 0).all()
     only_cosine = weighted_sum(bm25, cosine, 0.0, -1.0)
     assert (np.diff(only_cosine[np.argsort(-cosine)]) <= 1e-6).all()
-    assert len(order_by_score(ids, only_cosine, 3)) == min(3, len(ids))
+    assert len(order_by_score(ids, only_cosine, cosine, 3)) == min(3, len(ids))
 
 
 def test_a_leg_that_found_nothing_contributes_nothing() -> None:
@@ -61,6 +61,12 @@ def test_a_leg_that_found_nothing_contributes_nothing() -> None:
     assert weighted_sum(nothing, cosine, 0.4, 0.0).argmax() == 1
     rrf = fuse(nothing, cosine, Fusion("rrf", rrf_k=60), 0.0)
     np.testing.assert_allclose(rrf, [1 / 63, 1 / 61, 1 / 62], rtol=1e-6)
+
+
+def test_equal_scores_go_by_cosine_then_by_id() -> None:
+    scores = np.array([0.5, 0.5, 0.5, 0.9], np.float32)
+    cosine = np.array([0.1, 0.3, 0.1, 0.0], np.float32)
+    assert order_by_score(as_ids([7, 5, 2, 9]), scores, cosine, 4).tolist() == [3, 1, 2, 0]
 
 
 def test_rrf_by_hand() -> None:
@@ -76,7 +82,10 @@ def test_rrf_by_hand() -> None:
     st.integers(1, 40),
 )
 def test_union_takes_turns_and_stops_at_the_cap(a: list[int], b: list[int], cap: int) -> None:
-    union = union_by_rank(as_ids(a), as_ids(b), cap).tolist()
+    ids, ranks = union_by_rank(as_ids(a), as_ids(b), cap)
+    union = ids.tolist()
+    for ranking, found in zip((a, b), ranks.tolist(), strict=True):
+        assert found == [ranking.index(each) if each in ranking else -1 for each in union]
     assert len(union) == len(set(union)) == min(cap, len(set(a) | set(b)))
     assert set(union) <= set(a) | set(b)
     if cap >= 2 and a and b:
@@ -87,7 +96,8 @@ def test_union_takes_turns_and_stops_at_the_cap(a: list[int], b: list[int], cap:
 def test_the_union_of_many_is_that_of_few(seed: int, cap: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = (rng.permutation(1_500)[: rng.integers(400, 1_200)].astype(np.int32) for _ in range(2))
-    assert union_by_rank(a, b, cap).tolist() == union_of_few(a, b, cap).tolist()
+    for many, few in zip(union_by_rank(a, b, cap), union_of_few(a, b, cap), strict=True):
+        assert many.tolist() == few.tolist()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""Arrays in files: mapped one by one, or several in an archive; nothing in them is pickled."""
+
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrag_core.errors import IndexCorruptError
+
+
+def mapped(path: Path) -> NDArray[Any]:
+    """Map an array read-only.
+
+    Raises FileNotFoundError if there is none, IndexCorruptError if it cannot be read.
+    """
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError) as error:
+        raise unreadable(path, error) from error
+
+
+def mapped_group(directory: Path, prefix: str, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Map what `write_group` wrote under these names. Raises as `mapped` does."""
+    return {name: mapped(directory / f"{prefix}{name}.npy") for name in names}
+
+
+def write_group(directory: Path, prefix: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write each array to a file of its own, `<prefix><name>.npy`."""
+    for name, array in arrays.items():
+        np.save(directory / f"{prefix}{name}.npy", array)
+
+
+def read_archive(path: Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an archive.
+
+    Raises FileNotFoundError if there is none, IndexCorruptError if it cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise unreadable(path, error) from error
+
+
+def write_archive(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays to one file, which is there as a whole or not at all."""
+    fresh = path.with_name(f".{path.name}")
+    with fresh.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+
+
+def unreadable(path: Path, error: Exception) -> IndexCorruptError:
+    """Return the error for a file of an index that cannot be read."""
+    return IndexCorruptError(f"{path} cannot be read ({error}); build it again: dtrag index build")

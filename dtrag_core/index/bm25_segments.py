@@ -1,0 +1,229 @@
+"""BM25 over the segments of an index, exact and with the statistics of now.
+
+The score of a row is the sum over query terms t, with multiplicity, of
+    idf(t) * tf / (tf + k1 * (1 - b + b * length / average length)),
+    idf(t) = ln(1 + (N - df + 0.5) / (df + 0.5))
+(Robertson and Zaragoza 2009; idf as in Lucene, whose constant factor k1 + 1 is dropped too). N, df
+and the average length are those of all segments without their deleted rows.
+"""
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrag_core.config import BM25Settings
+from dtrag_core.errors import InvalidRequestError
+from dtrag_core.index.bm25_kernel import score, search
+from dtrag_core.index.bm25_selection import GROUPS, TILE, best_of
+from dtrag_core.index.bm25_terms import resolve
+from dtrag_core.index.bm25_views import table_row
+from dtrag_core.index.postings import BLOCK, Postings
+from dtrag_core.index.vocabulary import Vocabulary, encode
+from dtrag_core.types import Candidates, FloatArray, IdArray, Mask
+
+_ALL: Mask = np.zeros(0, np.bool_)
+_NOTHING_REMOVED: NDArray[np.int32] = np.zeros(0, np.int32)
+_FEW = 100  # the allowed rows drive the search if they are fewer than one in so many
+_FLOAT32_ERROR = 2.0**-22  # of a sum, relative, for each term
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPostings:
+    """One opened segment, whose rows have the ids `first_row` and following.
+
+    removed: int32[terms], how many deleted rows hold each term; None if nothing is deleted.
+    live: bool[rows], False for deleted rows; None if nothing is deleted.
+    live_rows, live_length: rows and tokens without the deleted rows.
+    """
+
+    vocabulary: Vocabulary
+    postings: Postings
+    first_row: int
+    removed: NDArray[np.int32] | None
+    live: Mask | None
+    live_rows: int
+    live_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTerms:
+    """A query against one index: its m distinct known terms.
+
+    numbers: int32[segments, 2, m], of each term its number in the segment and its number among the
+        segment's dense terms; -1 where there is none.
+    weights: float64[m], idf times multiplicity.
+    """
+
+    numbers: NDArray[np.int32]
+    weights: NDArray[np.float64]
+
+
+def check_settings(settings: BM25Settings) -> None:
+    """Raise InvalidRequestError unless k1 >= 0 and b is in 0..1."""
+    if not (0 <= settings.k1 < math.inf and 0 <= settings.b <= 1):
+        raise InvalidRequestError(
+            f"BM25 needs k1 >= 0 and b in 0..1, got k1 {settings.k1} and b {settings.b}"
+        )
+
+
+def merge(parts: Sequence[Candidates], depth: int) -> Candidates:
+    """Return the `depth` best of several searches over different rows."""
+    return _best(
+        np.concatenate([np.zeros(0, np.int32), *(part.ids for part in parts)]),
+        np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)]),
+        depth,
+    )
+
+
+class BM25Index:
+    """Searches all segments of an index; safe to share between threads."""
+
+    def __init__(self, segments: Sequence[SegmentPostings], settings: BM25Settings) -> None:
+        check_settings(settings)
+        self._settings = settings
+        self._segments = list(segments)
+        self._removed = [
+            _NOTHING_REMOVED if each.removed is None else each.removed for each in segments
+        ]
+        self._rows = sum(segment.postings.rows for segment in segments)
+        self._live_rows = sum(segment.live_rows for segment in segments)
+        length = sum(segment.live_length for segment in segments)
+        self._average_length = length / self._live_rows if length else 1.0
+        self._tiles = sum(map(_tiles, segments))
+        self._scratch = _Scratch()
+        table = [
+            table_row(each.postings, each.vocabulary, removed, each.first_row)
+            for each, removed in zip(segments, self._removed, strict=True)
+        ]
+        self._table = np.array(table, np.int64).reshape(len(segments), -1)
+        self._live = _live_rows(segments)
+        # Per unit of weight: see the kernel.
+        self._error = max((_error(each, self._average_length) for each in segments), default=0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the postings of all segments."""
+        return sum(segment.postings.nbytes for segment in self._segments)
+
+    @property
+    def postings_count(self) -> int:
+        """How many postings there are, those of deleted rows among them."""
+        return sum(segment.postings.count for segment in self._segments)
+
+    @property
+    def vocabulary_bytes(self) -> int:
+        """Bytes of the terms and of the tables that find their numbers."""
+        return sum(segment.vocabulary.nbytes for segment in self._segments)
+
+    def query_terms(self, tokens: Sequence[str]) -> QueryTerms:
+        """Return the known terms of an analysed query; unknown tokens match nothing."""
+        counts: dict[str, int] = {}
+        for token in tokens:
+            counts[token] = counts.get(token, 0) + 1
+        words = [encode(token) for token in counts]
+        numbers, weights = resolve(
+            self._table,
+            np.frombuffer(b"".join(words), np.uint8),
+            np.array(list(accumulate(map(len, words))), np.int64),
+            np.array(list(counts.values()), np.int64),
+            self._live_rows,
+        )
+        return QueryTerms(numbers, weights)
+
+    def search(self, query: QueryTerms, depth: int, mask: Mask) -> Candidates:
+        """Return the `depth` best rows that hold a query term and that the mask allows.
+
+        `mask` is bool[rows of all segments], or empty for all.
+        """
+        return self.search_shard(query, depth, mask, 0, 1)
+
+    def search_shard(
+        self, query: QueryTerms, depth: int, mask: Mask, shard: int, shards: int
+    ) -> Candidates:
+        """Return the same over one of `shards` parts of the rows; `merge` joins the parts."""
+        depth = min(depth, self._rows)
+        if not len(query.weights) or depth < 1:
+            return Candidates(np.zeros(0, np.int32), np.zeros(0, np.float32))
+        first, last = self._tiles * shard // shards, self._tiles * (shard + 1) // shards
+        if len(mask) and np.count_nonzero(mask) * _FEW < len(mask):
+            return self._best_of_few(query, depth, mask, first, last)
+        found = search(
+            self._table,
+            query.numbers,
+            query.weights,
+            self._average_length,
+            self._error + _FLOAT32_ERROR * len(query.weights),
+            depth,
+            mask,
+            self._live,
+            first,
+            last,
+            self._scratch.sums,
+            self._scratch.rows,
+        )
+        return Candidates(*found)
+
+    def search_batch(
+        self, queries: Sequence[QueryTerms], depth: int, mask: Mask
+    ) -> list[Candidates]:
+        """Return what `search` returns for each query."""
+        return [self.search(query, depth, mask) for query in queries]
+
+    def scores(self, query: QueryTerms, ids: IdArray) -> FloatArray:
+        """Return the exact score float32[n] of any rows, 0 where no term occurs."""
+        scores: FloatArray = score(
+            self._table, query.numbers, query.weights, self._average_length, ids
+        )
+        return scores
+
+    def _best_of_few(
+        self, query: QueryTerms, depth: int, mask: Mask, first: int, last: int
+    ) -> Candidates:
+        """Return the best of the allowed rows in some tiles by scoring them all."""
+        allowed = np.flatnonzero(mask & self._live if len(self._live) else mask).astype(np.int32)
+        if (first, last) != (0, self._tiles):
+            starts = np.array([each.first_row for each in self._segments])
+            passed = np.cumsum([0, *map(_tiles, self._segments)])
+            segment = np.searchsorted(starts, allowed, side="right") - 1
+            tiles = passed[segment] + (allowed - starts[segment]) // TILE
+            allowed = allowed[(tiles >= first) & (tiles < last)]
+        return _best(allowed, self.scores(query, allowed), depth)
+
+
+class _Scratch(threading.local):
+    """Each thread's working memory for the kernel."""
+
+    def __init__(self) -> None:
+        self.sums = np.zeros(BLOCK + GROUPS, np.float32)
+        self.rows = np.empty(BLOCK + 1, np.int32)
+
+
+def _tiles(segment: SegmentPostings) -> int:
+    return -(-segment.postings.rows // TILE)
+
+
+def _error(segment: SegmentPostings, average_length: float) -> float:
+    """Return the largest error of a saturation, quantised and drifted."""
+    _, _, built_length, quantisation, _ = segment.postings.parameters.tolist()
+    return float(quantisation + abs(math.log(average_length / built_length)) / 4)
+
+
+def _live_rows(segments: Sequence[SegmentPostings]) -> Mask:
+    """Return bool[rows] of what is not deleted; empty if nothing is."""
+    if all(each.live is None for each in segments):
+        return _ALL
+    return np.concatenate(
+        [
+            np.ones(each.postings.rows, np.bool_) if each.live is None else each.live
+            for each in segments
+        ]
+    )
+
+
+def _best(ids: IdArray, scores: FloatArray, depth: int) -> Candidates:
+    return Candidates(*best_of(ids, scores, depth))

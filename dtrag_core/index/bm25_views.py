@@ -1,0 +1,109 @@
+"""The postings of all segments as one argument of a kernel: a table of addresses."""
+
+from typing import Any, Final, NamedTuple
+
+import numba
+import numpy as np
+from numba.np.numpy_support import carray
+from numpy.typing import NDArray
+
+from dtrag_core.index.addresses import pointer
+from dtrag_core.index.postings import Bytes, Postings
+from dtrag_core.index.vocabulary import Vocabulary
+from dtrag_core.types import IdArray
+
+Table = NDArray[np.int64]
+
+_ARRAYS: Final = (
+    "offsets",
+    "ids",
+    "saturations",
+    "peaks",
+    "dense",
+    "exceptions",
+    "exception_frequencies",
+    "lengths",
+    "parameters",
+    "dense_terms",
+    "dense_frequency",
+)
+_WORDS: Final = ("letters", "ends", "slots")
+_REMOVED: Final = len(_ARRAYS) + len(_WORDS)
+_SIZES: Final = _REMOVED + 1
+
+
+class Held(NamedTuple):
+    """One segment within a kernel: arrays of `Postings` and `Vocabulary`, and where its rows lie.
+
+    removed: int32[terms], how many deleted rows hold each term; empty if nothing is deleted.
+    """
+
+    offsets: NDArray[np.uint32]
+    ids: NDArray[np.uint16]
+    saturations: Bytes
+    peaks: Bytes
+    dense: Bytes
+    exceptions: NDArray[np.int64]
+    exception_frequencies: NDArray[np.uint16]
+    lengths: IdArray
+    parameters: NDArray[np.float64]
+    dense_terms: NDArray[np.int32]
+    dense_frequency: NDArray[np.int32]
+    letters: Bytes
+    word_ends: NDArray[np.int64]
+    slots: NDArray[np.int32]
+    removed: NDArray[np.int32]
+    rows: int
+    first_row: int
+
+
+def table_row(
+    postings: Postings, vocabulary: Vocabulary, removed: NDArray[np.int32], first_row: int
+) -> list[int]:
+    """Return a segment's row of the table; the arrays must outlive it."""
+    arrays: dict[str, NDArray[Any]] = postings.arrays()
+    words: dict[str, NDArray[Any]] = vocabulary.arrays()
+    return [
+        *(arrays[name].ctypes.data for name in _ARRAYS),
+        *(words[name].ctypes.data for name in _WORDS),
+        removed.ctypes.data,
+        len(postings.offsets),
+        len(postings.ids),
+        len(postings.dense),
+        postings.dense.shape[1],
+        len(postings.exceptions),
+        postings.rows,
+        first_row,
+        len(vocabulary.letters),
+        len(vocabulary),
+        len(vocabulary.slots),
+        len(removed),
+    ]
+
+
+@numba.njit(cache=True, nogil=True)
+def views(table: Table, segment: int) -> Held:
+    """Return a segment's arrays."""
+    row = table[segment]
+    offsets, postings, dense = row[_SIZES], row[_SIZES + 1], row[_SIZES + 2]
+    width, exceptions, rows = row[_SIZES + 3], row[_SIZES + 4], row[_SIZES + 5]
+    letters, terms, slots = row[_SIZES + 7], row[_SIZES + 8], row[_SIZES + 9]
+    return Held(
+        carray(pointer(row[0]), offsets, np.uint32),
+        carray(pointer(row[1]), postings, np.uint16),
+        carray(pointer(row[2]), postings, np.uint8),
+        carray(pointer(row[3]), offsets - 1, np.uint8),
+        carray(pointer(row[4]), (dense, width), np.uint8),
+        carray(pointer(row[5]), exceptions, np.int64),
+        carray(pointer(row[6]), exceptions, np.uint16),
+        carray(pointer(row[7]), rows, np.int32),
+        carray(pointer(row[8]), 5, np.float64),
+        carray(pointer(row[9]), dense, np.int32),
+        carray(pointer(row[10]), dense, np.int32),
+        carray(pointer(row[11]), letters, np.uint8),
+        carray(pointer(row[12]), terms, np.int64),
+        carray(pointer(row[13]), slots, np.int32),
+        carray(pointer(row[14]), row[_SIZES + 10], np.int32),
+        rows,
+        row[_SIZES + 6],
+    )

@@ -1,0 +1,202 @@
+"""Vector search over the segments of an index: int8 codes in lists, or float32 exactly.
+
+One set of centroids serves all segments; in each, the rows of a list lie together. A search ranks
+the centroids and scans the nearest lists (inverted file, Sivic and Zisserman 2003). Codes hold what
+a row differs from its centroid by, see `centroids`.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtrag_core.errors import InvalidRequestError
+from dtrag_core.index import ivf_kernels as kernels
+from dtrag_core.index.centroids import (
+    assign_lists,
+    encode_rows,
+    list_bounds,
+    list_count,
+    train_centroids,
+)
+from dtrag_core.index.vectors import Float32Segments, SegmentVectors, live_rows
+from dtrag_core.optimization.memory_optimizer import CODE_MAX, EmbeddingQuantizer
+from dtrag_core.types import Candidates, FloatArray, IdArray, Mask
+
+__all__ = [
+    "Float32Segments",
+    "IVFVectors",
+    "Int8Segments",
+    "SegmentVectors",
+    "assign_lists",
+    "encode_rows",
+    "list_bounds",
+    "list_count",
+    "train_centroids",
+]
+
+_EVERYTHING: Final[Mask] = np.zeros(0, np.bool_)
+_NOTHING: Final = Candidates(np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+class IVFVectors:
+    """Searches the rows of the `probes` nearest lists; all of them makes it exact over the codes.
+
+    `centroids` float32[lists, d]; segments in the order of their rows. Of these lists it passes
+    over those that lack more than `reach` times the size of their rows' residuals to the candidates
+    of the nearest lists. With a filter or deletions further lists are looked at, until they have as
+    many allowed rows as without. Raises InvalidRequestError for less than one probe or arrays that
+    do not fit each other.
+    """
+
+    def __init__(
+        self,
+        centroids: FloatArray,
+        segments: Sequence[SegmentVectors],
+        probes: int,
+        reach: float = math.inf,
+    ) -> None:
+        if probes < 1 or not reach >= 0:
+            raise InvalidRequestError(
+                f"probes must be positive and reach at least 0, got {probes} and {reach}"
+            )
+        self.probes = min(probes, len(centroids))
+        self.reach = float(reach)
+        codes, scales = EmbeddingQuantizer().quantize_batch(centroids)
+        self._segments = [_checked(each, codes.shape) for each in segments]
+        self._rows = sum(each.rows for each in segments)
+        self._table = np.array([_table_row(each) for each in self._segments], np.int64).reshape(
+            -1, kernels.FIELDS
+        )
+        sizes = np.zeros(len(codes), np.int32)
+        residuals = np.zeros(len(codes), np.float64)
+        for each in self._segments:
+            sizes += np.diff(each.bounds)
+            residuals += _residuals(each)
+        self._centroids = (codes, scales, (residuals / np.maximum(sizes, 1)).astype(np.float32))
+        self._live = live_rows(segments)
+        self._counts = np.stack((sizes, sizes))
+        if len(self._live):
+            kernels.count_allowed(self._table, self._live, self._counts[1])
+
+    @property
+    def lists(self) -> int:
+        """How many lists there are."""
+        return len(self._centroids[0])
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are, deleted ones among them."""
+        return self._rows
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes this index needs resident: codes, scales and bounds, and what each list has."""
+        held: list[NDArray[Any]] = [*self._centroids, self._counts]
+        for each in self._segments:
+            held += [each.codes, each.scales, each.bounds]
+        return sum(array.nbytes for array in held)
+
+    def tuned(self, probes: int, reach: float) -> "IVFVectors":
+        """Return the same index with other limits."""
+        other = copy.copy(self)
+        other.probes, other.reach = min(probes, self.lists), reach
+        return other
+
+    def search(self, vector: FloatArray, depth: int, mask: Mask) -> Candidates:
+        """Return the `depth` nearest rows that the mask (bool[rows], or empty) allows."""
+        return self.search_shard(vector, depth, mask, 0, 1)
+
+    def search_shard(
+        self, vector: FloatArray, depth: int, mask: Mask, shard: int, shards: int
+    ) -> Candidates:
+        """Return the `depth` nearest rows in part `shard` of `shards` of what is to be searched.
+
+        The best of all parts together are what `search` returns.
+        """
+        ids, scores, _ = self._search(vector, depth, mask, (shard, shards))
+        return Candidates(ids, scores)
+
+    def scanned(self, vector: FloatArray, depth: int) -> int:
+        """Return how many rows an unfiltered search scans."""
+        return self._search(vector, depth, _EVERYTHING, (0, 1))[2]
+
+    def search_batch(self, vectors: FloatArray, depth: int, mask: Mask) -> list[Candidates]:
+        """Return what `search` does for each of float32[m, d]."""
+        return [self.search(vector, depth, mask) for vector in vectors]
+
+    def scores(self, vector: FloatArray, ids: IdArray) -> FloatArray:
+        """Return the inner product float32[m] with each of these rows, as `search` gives it."""
+        if not self._rows:
+            return _NOTHING.scores
+        scores: FloatArray = kernels.score_rows(self._table, self._centroids, vector, ids)
+        return scores
+
+    def _search(
+        self, vector: FloatArray, depth: int, mask: Mask, part: tuple[int, int]
+    ) -> tuple[IdArray, FloatArray, int]:
+        depth = min(depth, self._rows)
+        if depth < 1:
+            return _NOTHING.ids, _NOTHING.scores, 0
+        counts, allowed = self._allowed(mask)
+        limits = self.probes, self.reach
+        found: tuple[IdArray, FloatArray, int] = kernels.search_lists(
+            self._table, self._centroids, counts, allowed, vector, depth, limits, part
+        )
+        return found
+
+    def _allowed(self, mask: Mask) -> tuple[NDArray[np.int32], Mask]:
+        """Return int32[2, lists] of rows and allowed rows in each list, and which are allowed."""
+        if not len(mask):
+            return self._counts, self._live
+        if len(mask) != self._rows:
+            raise InvalidRequestError(f"the mask has {len(mask)} places for {self._rows} rows")
+        allowed = mask & self._live if len(self._live) else mask
+        counts = self._counts.copy()
+        kernels.count_allowed(self._table, allowed, counts[1])
+        return counts, allowed
+
+
+class Int8Segments(IVFVectors):
+    """Exact search over the int8 codes: every list is searched."""
+
+    def __init__(self, centroids: FloatArray, segments: Sequence[SegmentVectors]) -> None:
+        super().__init__(centroids, segments, len(centroids))
+
+
+def _checked(segment: SegmentVectors, shape: tuple[int, ...]) -> SegmentVectors:
+    """Return the segment with arrays as kernels need them, which read what addresses say."""
+    lists, dimension = shape
+    wanted = (segment.rows, dimension), (segment.rows,), (lists + 1,)
+    given = segment.codes.shape, segment.scales.shape, segment.bounds.shape
+    bounds = np.ascontiguousarray(segment.bounds, np.int32)
+    fits = given == wanted and bounds[0] == 0 and bounds[-1] == segment.rows
+    if not fits or np.any(bounds[1:] < bounds[:-1]):
+        raise InvalidRequestError(
+            f"codes, scales and bounds of shapes {given} do not fit, expected {wanted} and bounds "
+            f"ascending from 0 to {segment.rows}; build the index again"
+        )
+    return replace(
+        segment,
+        codes=np.ascontiguousarray(segment.codes, np.int8),
+        scales=np.ascontiguousarray(segment.scales, np.float32),
+        bounds=bounds,
+    )
+
+
+def _table_row(segment: SegmentVectors) -> tuple[int, ...]:
+    arrays = segment.codes, segment.scales, segment.bounds
+    return (*(array.ctypes.data for array in arrays), segment.first_row, segment.rows)
+
+
+def _residuals(segment: SegmentVectors) -> NDArray[np.float64]:
+    """Return float64[lists]: the sum, over a list's rows, of the residual's largest component."""
+    # A residual of zero has scale 1, and of a unit vector none else.
+    largest = np.where(segment.scales < 1, segment.scales * np.float32(CODE_MAX), 0)
+    sums = np.concatenate(([0.0], np.cumsum(largest, dtype=np.float64)))
+    residuals: NDArray[np.float64] = np.diff(sums[segment.bounds])
+    return residuals
