@@ -1,60 +1,73 @@
-"""Runs the two legs of a hybrid search at the same time, where measured costs say it pays."""
+"""Runs the legs of a hybrid search on as many cores as measured costs say it pays."""
 
 import asyncio
-import os
-import statistics
-import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from dtrag_core.errors import InvalidRequestError, MemoryBudgetError
+from dtrag_core.optimization.core_threads import CoreThreads
 from dtrag_core.optimization.legs import (
     LegParams,
     LegSession,
     LegsOutcome,
     QueryEmbedding,
-    awaited,
-    embedded,
-    run_bm25,
+    ShardedSession,
     run_in_turn,
-    run_vector,
 )
 from dtrag_core.optimization.memory_optimizer import MemoryMonitor
-from dtrag_core.optimization.overlap_planner import OverlapDecision, OverlapPlanner
-from dtrag_core.types import Candidates, FloatArray, Span
+from dtrag_core.optimization.parallel_legs import run_apart, run_overlapped, run_sharded
+from dtrag_core.optimization.plans import Plan, plans_for
+from dtrag_core.optimization.search_planner import PlanDecision, SearchPlanner
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 DEFAULT_BYTE_BUDGET: Final = 256 << 20
+_APART_NS: Final = 200_000  # a search that costs more is worth a thread of its own under load
+DEFAULT_PLANS: Final = plans_for(overlap=True, shards=False)
 
 
 class AsyncExecutionOptimizer:
-    """Overlaps legs on a thread pool, bounds concurrency and streams under a byte budget.
+    """Lays searches out over the cores, bounds concurrency and streams under a byte budget.
 
-    Whether legs are overlapped is decided by an `OverlapPlanner` from what searches have cost.
+    `plans` are those a `SearchPlanner` may choose among from what searches have cost (`plans_for`
+    names them by switches). `cores` is how many one search may use: by default those the process
+    may run on, at most eight. While other searches wait or run, a search runs in turn: beside them
+    on another core, unless it is too short to be worth it.
     """
 
     def __init__(
         self,
-        workers: int | None = None,
+        cores: int | None = None,
         max_concurrency: int = 64,
         byte_budget: int = DEFAULT_BYTE_BUDGET,
         monitor: MemoryMonitor | None = None,
+        *,
+        plans: Sequence[Plan] = DEFAULT_PLANS,
     ) -> None:
-        for name, value in (("max_concurrency", max_concurrency), ("byte_budget", byte_budget)):
-            if value < 1:
+        limits = {"cores": cores, "max_concurrency": max_concurrency, "byte_budget": byte_budget}
+        for name, value in limits.items():
+            if value is not None and value < 1:
                 raise InvalidRequestError(f"{name} must be at least 1, got {value}")
-        self._pool = _full_pool(workers or max(2, os.cpu_count() or 2))
+        if Plan.IN_TURN not in plans:
+            raise InvalidRequestError(f"plans must hold {Plan.IN_TURN}, got {list(plans)}")
+        self._plans = tuple(plans)
+        self._threads = CoreThreads(cores if len(self._plans) > 1 else 1)
+        self._pool = ThreadPoolExecutor(max(2, self._threads.count), "search")
         self._places = asyncio.Semaphore(max_concurrency)
-        self._measuring = asyncio.Lock()
         self.byte_budget = byte_budget
         self.monitor = monitor or MemoryMonitor()
-        self._planner = OverlapPlanner()
-        self._runs = {"in_turn": 0, "overlapped": 0, "failed": 0, "streamed_parts": 0}
+        self._planners: dict[type, SearchPlanner] = {}
+        self._kind: type | None = None
+        self._planner = SearchPlanner(self._plans, self._threads.count, 0.0)
+        self._entered = 0
+        self._busy = 0
+        self._runs = {plan.value: 0 for plan in Plan}
+        self._failed = 0
+        self._pooled_parts = 0
 
     async def execute_parallel_search(
         self,
@@ -63,31 +76,30 @@ class AsyncExecutionOptimizer:
         query_embedding: QueryEmbedding,
         search_params: LegParams,
     ) -> LegsOutcome:
-        """Run both legs, at the same time where that is cheaper.
+        """Run both legs by the cheapest plan.
 
-        `query_embedding` is float32[d], an awaitable of one, or a function that computes it (then
-        it runs on the vector leg's thread and overlaps BM25). Raises LegFailedError naming the leg.
+        `query_embedding` is float32[d], an awaitable of one, or a function that computes it; unless
+        in turn, BM25 runs meanwhile. Raises LegFailedError naming the leg. Whatever is raised, and
+        if cancelled, nothing uses the session any more.
         """
-        async with self._places:
-            overlap = await self._choose()
-            run = self._overlapped if overlap else run_in_turn
-            started = time.perf_counter_ns()
-            try:
-                outcome = await run(session, query, query_embedding, search_params)
-            except BaseException:
-                self._runs["failed"] += 1
-                raise
-            taken = time.perf_counter_ns() - started
-            self._planner.learn(outcome.overlapped, taken, outcome.spans)
-            self._runs["overlapped" if outcome.overlapped else "in_turn"] += 1
-            return outcome
+        self._entered += 1
+        try:
+            async with self._places:
+                outcome = await self._run(session, query, query_embedding, search_params)
+        except BaseException:
+            self._failed += 1
+            raise
+        finally:
+            self._entered -= 1
+        self._runs[outcome.plan] += 1
+        return outcome
 
     async def execute_with_memory_optimization(
         self, search_function: Callable[P, Iterable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> AsyncIterator[T]:
         """Stream the parts that `search_function(*args, **kwargs)` yields, one in memory at a time.
 
-        Each part is computed on the pool when it is asked for. A part with a `nbytes` larger than
+        Each part is computed on a thread when it is asked for. A part with a `nbytes` larger than
         the byte budget raises MemoryBudgetError. Memory is given back between parts if needed.
         """
         loop = asyncio.get_running_loop()
@@ -104,86 +116,82 @@ class AsyncExecutionOptimizer:
             size = int(getattr(part, "nbytes", 0))
             if size > self.byte_budget:
                 raise MemoryBudgetError(size, self.byte_budget, "yield smaller parts")
-            self._runs["streamed_parts"] += 1
+            self._pooled_parts += 1
             yield part
             del part
             await self.monitor.optimize_if_needed()
 
     def get_performance_metrics(self) -> dict[str, Any]:
-        """Return live counts, mean costs in microseconds, the decision in force, and memory."""
+        """Return counts of searches by plan and in all, the decision in force, and memory.
+
+        `active` is how many wait or run now, `busy` how many ran in turn because others did.
+        """
         usage = self.monitor.history[-1] if self.monitor.history else None
         return {
             **self._runs,
+            "searches": sum(self._runs.values()),
+            "failed": self._failed,
+            "active": self._entered,
+            "busy": self._busy,
+            "streamed_parts": self._pooled_parts,
             "decision": asdict(self.decision()),
             "rss_bytes": usage.rss if usage else None,
             "memory_releases": self.monitor.releases,
         }
 
-    def decision(self) -> OverlapDecision:
-        """Return the plan in force and why."""
+    def decision(self) -> PlanDecision:
+        """Return the plan in force for the latest kind of session, and why."""
         return self._planner.decision()
 
     def close(self) -> None:
         """Stop the threads once their work is done."""
+        self._threads.close()
         self._pool.shutdown()
 
-    async def _choose(self) -> bool:
-        if self._planner.hop_ns is None:
-            async with self._measuring:
-                if self._planner.hop_ns is None:
-                    self._planner.hop_ns = await self._measure_hop()
-        return self._planner.choose()
-
-    async def _measure_hop(self) -> float:
-        loop = asyncio.get_running_loop()
-        costs = []
-        for _ in range(32):
-            started = time.perf_counter_ns()
-            await asyncio.gather(*(loop.run_in_executor(self._pool, int) for _ in range(2)))
-            costs.append(time.perf_counter_ns() - started)
-        return statistics.median(costs)
-
-    async def _overlapped(
+    async def _run(
         self, session: LegSession, query: str, query_embedding: QueryEmbedding, params: LegParams
     ) -> LegsOutcome:
-        loop = asyncio.get_running_loop()
-        bm25_job = loop.run_in_executor(self._pool, run_bm25, session, query, params)
-        vector_job = self._vector_chain(session, query_embedding, params)
-        bm25, chain = await asyncio.gather(bm25_job, vector_job, return_exceptions=True)
-        if isinstance(bm25, BaseException):
-            raise bm25
-        if isinstance(chain, BaseException):
-            raise chain
-        (found, bm25_span), (embedding, embed_spans, near, vector_span) = bm25, chain
-        return LegsOutcome(found, near, embedding, (bm25_span, *embed_spans, vector_span), True)
+        planner = self._planner_for(session)
+        plan = planner.choose()
+        if planner.in_turn_ns > _APART_NS:
+            await asyncio.sleep(0)  # searches scheduled but not begun enter, and count
+        if self._entered > 1:
+            self._busy += 1
+            if planner.in_turn_ns > _APART_NS and self._threads.count > 1:
+                return await run_apart(session, query, query_embedding, params, self._pool)
+            return await run_in_turn(session, query, query_embedding, params)
+        started = time.perf_counter_ns()
+        try:
+            if plan is Plan.IN_TURN:
+                outcome = await run_in_turn(session, query, query_embedding, params)
+            elif plan is Plan.OVERLAPPED:
+                outcome = await run_overlapped(
+                    session, query, query_embedding, params, self._threads
+                )
+            else:
+                outcome = await run_sharded(
+                    cast(ShardedSession, session),
+                    query,
+                    query_embedding,
+                    params,
+                    self._threads,
+                    plan,
+                    vector_first=planner.vector_first,
+                )
+        except BaseException:
+            planner.skip()
+            raise
+        planner.learn(plan, time.perf_counter_ns() - started, outcome.spans)
+        return outcome
 
-    async def _vector_chain(
-        self, session: LegSession, query_embedding: QueryEmbedding, params: LegParams
-    ) -> tuple[FloatArray, tuple[Span, ...], Candidates, Span]:
-        loop = asyncio.get_running_loop()
-
-        def chain(
-            source: FloatArray | Callable[[], FloatArray],
-        ) -> tuple[FloatArray, tuple[Span, ...], Candidates, Span]:
-            embedding, spans = embedded(source)
-            near, span = run_vector(session, embedding, params)
-            return embedding, spans, near, span
-
-        if isinstance(query_embedding, Awaitable):
-            known, spans = await awaited(query_embedding)
-            embedding, _, near, span = await loop.run_in_executor(self._pool, chain, known)
-            return embedding, spans, near, span
-        return await loop.run_in_executor(self._pool, chain, query_embedding)
-
-
-def _full_pool(workers: int) -> ThreadPoolExecutor:
-    """Return a pool whose threads all run already.
-
-    A pool that starts them as jobs come takes a thread that has just ended its job for idle twice,
-    and then never starts the second: two legs would run one after the other on the first.
-    """
-    pool = ThreadPoolExecutor(workers, "leg")
-    everyone = threading.Barrier(workers)
-    for _ in range(workers):
-        pool.submit(everyone.wait)
-    return pool
+    def _planner_for(self, session: LegSession) -> SearchPlanner:
+        """Return the planner for sessions of this type: the costs of another say nothing."""
+        kind = type(session)
+        if kind is not self._kind:
+            if kind not in self._planners:
+                splits = issubclass(kind, ShardedSession)
+                plans = [plan for plan in self._plans if splits or not plan.shards]
+                hop_ns = self._threads.measure_hop_ns() if len(plans) > 1 else 0.0
+                self._planners[kind] = SearchPlanner(plans, self._threads.count, hop_ns)
+            self._kind, self._planner = kind, self._planners[kind]
+        return self._planner

@@ -1,12 +1,13 @@
 """The legs of a hybrid search: what they search with, how they are run and timed."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from threading import get_ident
-from typing import ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from dtrag_core.errors import LegFailedError
+from dtrag_core.optimization.plans import Plan
 from dtrag_core.types import Candidates, FloatArray, Mask, Span
 
 P = ParamSpec("P")
@@ -25,6 +26,27 @@ class LegSession(Protocol):
         ...
 
 
+@runtime_checkable
+class ShardedSession(LegSession, Protocol):
+    """A session whose legs can be split into parts that run at the same time."""
+
+    def bm25_shards(
+        self, query: str, depth: int, mask: Mask | None, shards: int
+    ) -> Sequence[Callable[[], Candidates]]:
+        """Return at most `shards` searches by terms, each of its own part of the chunks."""
+        ...
+
+    def vector_shards(
+        self, vector: FloatArray, depth: int, mask: Mask | None, shards: int
+    ) -> Sequence[Callable[[], Candidates]]:
+        """Return at most `shards` searches by vector, each of its own part of the chunks."""
+        ...
+
+    def merge(self, parts: Sequence[Candidates], depth: int) -> Candidates:
+        """Return the `depth` best of what the searches of one leg found."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LegParams:
     """Depth of each leg and the chunks both may return (None: all)."""
@@ -36,16 +58,22 @@ class LegParams:
 
 @dataclass(frozen=True, slots=True)
 class LegsOutcome:
-    """What the legs found, the query's embedding, how long each step took, and how they ran."""
+    """What the legs found, the query's embedding, and how they ran.
+
+    `spans` has one for every job of a leg, with the leg's name; `overlapped` says whether the two
+    legs really ran at the same time, `plan` how they were laid out.
+    """
 
     bm25: Candidates
     vector: Candidates
     embedding: FloatArray
     spans: tuple[Span, ...]
     overlapped: bool
+    plan: str = Plan.IN_TURN.value
 
 
-QueryEmbedding = FloatArray | Awaitable[FloatArray] | Callable[[], FloatArray]
+KnownEmbedding = FloatArray | Callable[[], FloatArray]
+QueryEmbedding = KnownEmbedding | Awaitable[FloatArray]
 
 
 async def run_in_turn(
@@ -53,44 +81,47 @@ async def run_in_turn(
 ) -> LegsOutcome:
     """Embed, search by BM25, search by vector, one after the other on this thread."""
     if isinstance(query_embedding, Awaitable):
-        embedding, embed_spans = await awaited(query_embedding)
-    else:
-        embedding, embed_spans = embedded(query_embedding)
-    found, bm25_span = run_bm25(session, query, params)
-    near, vector_span = run_vector(session, embedding, params)
-    return LegsOutcome(found, near, embedding, (*embed_spans, bm25_span, vector_span), False)
+        embedding, spans = await resolved(query_embedding)
+        return legs_in_turn(session, query, embedding, params, spans)
+    return legs_in_turn(session, query, query_embedding, params)
 
 
-def run_bm25(session: LegSession, query: str, params: LegParams) -> tuple[Candidates, Span]:
-    """Search by BM25, timed."""
-    return timed("bm25", session.bm25_leg, query, params.bm25_topk, params.mask)
+def legs_in_turn(
+    session: LegSession,
+    query: str,
+    source: KnownEmbedding,
+    params: LegParams,
+    spans: tuple[Span, ...] = (),
+) -> LegsOutcome:
+    """Do what `run_in_turn` does, once there is nothing to await; `spans` is what went before."""
+    embedding, embed_spans = embedded(source)
+    found, bm25_span = timed("bm25", session.bm25_leg, query, params.bm25_topk, params.mask)
+    near, vector_span = timed(
+        "vector", session.vector_leg, embedding, params.vector_topk, params.mask
+    )
+    return LegsOutcome(
+        found, near, embedding, (*spans, *embed_spans, bm25_span, vector_span), False
+    )
 
 
-def run_vector(
-    session: LegSession, embedding: FloatArray, params: LegParams
-) -> tuple[Candidates, Span]:
-    """Search by vector, timed."""
-    return timed("vector", session.vector_leg, embedding, params.vector_topk, params.mask)
+async def resolved(source: QueryEmbedding) -> tuple[FloatArray, tuple[Span, ...]]:
+    """Return the embedding: as given, or awaited or computed and then timed."""
+    if isinstance(source, Awaitable):
+        started = time.perf_counter_ns()
+        try:
+            embedding = await source
+        except Exception as error:
+            raise LegFailedError("embed", error) from error
+        return embedding, (Span("embed", started, time.perf_counter_ns(), get_ident()),)
+    return embedded(source)
 
 
-def embedded(
-    source: FloatArray | Callable[[], FloatArray],
-) -> tuple[FloatArray, tuple[Span, ...]]:
-    """Return the embedding, computed and timed if a function was given."""
+def embedded(source: KnownEmbedding) -> tuple[FloatArray, tuple[Span, ...]]:
+    """Return the embedding as given, or computed and then timed."""
     if callable(source):
         embedding, span = timed("embed", source)
         return embedding, (span,)
     return source, ()
-
-
-async def awaited(source: Awaitable[FloatArray]) -> tuple[FloatArray, tuple[Span, ...]]:
-    """Wait for the embedding, timed."""
-    started = time.perf_counter_ns()
-    try:
-        embedding = await source
-    except Exception as error:
-        raise LegFailedError("embed", error) from error
-    return embedding, (Span("embed", started, time.perf_counter_ns(), get_ident()),)
 
 
 def timed(leg: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T, Span]:
