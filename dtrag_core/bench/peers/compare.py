@@ -1,0 +1,286 @@
+"""The comparison: every engine on the same chunks, vectors and queries, in turns, in one run.
+
+Native thread pools are left as they are: both legs of an engine, and every kernel, may use all
+cores. The environment's thread settings are recorded with the result.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from dtrag_core.bench.clock import RealClock, Service
+from dtrag_core.bench.environment import HostWatch, capture_environment
+from dtrag_core.bench.histogram import Histogram
+from dtrag_core.bench.peers.base import OpenPeer, Peer, PeerQuery
+from dtrag_core.bench.peers.corpus import Prepared
+from dtrag_core.bench.peers.dtrag import NAME
+from dtrag_core.bench.peers.quality import Asked, Judge
+from dtrag_core.bench.peers.ratios import p95_ratio
+from dtrag_core.bench.peers.results import KIND, SCHEMA_VERSION
+from dtrag_core.bench.peers.store import Built, built
+from dtrag_core.bench.peers.template import NumpyPeer
+from dtrag_core.bench.rounds import RoundsResult, ratio, reference_kernel, run_rounds
+from dtrag_core.bench.workload import distinct_queries, round_queries, workload_hash
+from dtrag_core.datasets.base import Dataset
+from dtrag_core.errors import InvalidRequestError, MeasuringError
+from dtrag_core.types import Progress
+
+T = TypeVar("T")
+
+BM25, HYBRID = COMPARISONS = ("bm25", "hybrid")
+AGAIN: Final = "baseline, again"
+"""The A/A arm: the engine that ratios are to, under another name."""
+THREADS: Final = "native thread pools are not held at one thread; see environment"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerPlan:
+    """What is measured: `rounds` of `queries` each, the top `k`, hybrid legs `depth` deep.
+
+    `judged` caps the queries that quality is measured on; `comparisons` are of `COMPARISONS`.
+    """
+
+    comparisons: tuple[str, ...] = COMPARISONS
+    rounds: int = 30
+    queries: int = 40
+    warmup: int = 50
+    judged: int = 300
+    k: int = 10
+    depth: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.rounds, self.queries, self.judged, self.k) < 1 or self.warmup < 1:
+            raise InvalidRequestError(
+                f"rounds, queries, warm-up, judged and k must be at least 1, got {self.rounds}, "
+                f"{self.queries}, {self.warmup}, {self.judged} and {self.k}"
+            )
+        if self.depth < self.k:
+            raise InvalidRequestError(
+                f"the legs' depth must be at least k, got depth {self.depth} and k {self.k}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    peer: Peer
+    built: Built
+    open: OpenPeer
+
+
+def compare_peers(
+    dataset: Dataset,
+    prepared: Prepared,
+    peers: tuple[Sequence[Peer], Mapping[str, str]],
+    plan: PeerPlan,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Build what is missing, measure, and return the result (`peers.schema.json`).
+
+    `peers` is what `load_peers` returned. Ratios are those of each engine to `dtrag`, or to the
+    first named if that is not among them. Raises MeasuringError if a search fails, BuildError if a
+    build does.
+    """
+    engines, reasons = peers
+    queries = _queries(dataset, prepared, plan)
+    asked = _asked(dataset, prepared, queries, plan)
+    corpus = prepared.corpus
+    # One after the other, so that no two builds are in memory at once.
+    indexes = [built(peer, corpus, progress) for peer in engines]
+    numpy_index = built(NumpyPeer(), corpus, progress)
+    with ExitStack() as stack, HostWatch() as watch:
+        members = []
+        for peer, index in zip(engines, indexes, strict=True):
+            progress(f"opening {peer.name}", 0, None)
+            opened = peer.open(corpus, index.directory)
+            stack.callback(opened.close)
+            members.append(_Member(peer, index, opened))
+        exact = NumpyPeer().open(corpus, numpy_index.directory)
+        judge = Judge(corpus, exact, asked, progress)
+        measured = _run(_measure(members, judge, queries, plan, corpus.chunks, progress))
+        environment = capture_environment()
+    created = datetime.now(UTC)
+    return {
+        "kind": KIND,
+        "schema_version": SCHEMA_VERSION,
+        "run_id": f"peers-{created:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
+        "created": f"{created:%Y-%m-%dT%H:%M:%SZ}",
+        "environment": {**environment, "host": watch.report.to_json()},
+        "dataset": {
+            "spec": dataset.info.spec,
+            "fingerprint": dataset.info.fingerprint,
+            "caveat": dataset.info.caveat,
+            "chunks": corpus.chunks,
+        },
+        "vectors": {
+            "embedder": prepared.embedder.spec,
+            "fingerprint": prepared.embedder.fingerprint,
+            "dimension": corpus.dimension,
+        },
+        "settings": {
+            **asdict(plan),
+            "bm25": asdict(corpus.bm25),
+            "analyzer": dataset.info.analyzer.profile,
+            "queries_hash": workload_hash([query.text for query in queries]),
+            "threads": THREADS,
+        },
+        "engines": [_about(member) for member in members],
+        "unavailable": [{"name": name, "reason": why} for name, why in reasons.items()],
+        "comparisons": measured,
+    }
+
+
+def _run(job: Coroutine[Any, Any, T]) -> T:
+    """Run on a loop of its own; in a notebook, whose loop runs already, on another thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(job)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, job).result()
+
+
+def _queries(dataset: Dataset, prepared: Prepared, plan: PeerPlan) -> list[PeerQuery]:
+    """Return warm-up and rounds in one list; a query without a token is answered by no engine."""
+    wanted = plan.warmup + plan.rounds * plan.queries
+    texts = distinct_queries(dataset, wanted + wanted // 10, plan.seed, wanted)
+    found = [query for query in map(prepared.query, texts) if query.terms]
+    if len(found) < wanted:
+        raise MeasuringError(
+            f"{dataset.info.spec} yields {len(found):,} queries with a token, {wanted:,} are "
+            "needed; ask for fewer rounds or queries"
+        )
+    order = round_queries([query.text for query in found], 1, wanted, 0, plan.seed).batches[0]
+    by_text = {query.text: query for query in found}
+    return [by_text[text] for text in order]
+
+
+def _asked(
+    dataset: Dataset, prepared: Prepared, queries: Sequence[PeerQuery], plan: PeerPlan
+) -> list[Asked]:
+    """Return the queries of the quality: judged ones, evenly spaced, or else timed ones."""
+    test = dataset.queries("test")
+    few = min(len(test), plan.judged)
+    judged = [test[number * len(test) // few] for number in range(few)]
+    asked = [Asked(prepared.query(query.text), query.relevant) for query in judged]
+    found = [one for one in asked if one.query.terms]
+    return found or [Asked(query, {}) for query in queries[: plan.judged]]
+
+
+async def _measure(
+    members: Sequence[_Member],
+    judge: Judge,
+    queries: Sequence[PeerQuery],
+    plan: PeerPlan,
+    chunks: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    k, depth = min(plan.k, chunks), min(plan.depth, chunks)
+    found = {}
+    for comparison in COMPARISONS:
+        if comparison not in plan.comparisons:
+            continue
+        make = _bm25_service if comparison == BM25 else partial(_hybrid_service, depth=depth)
+        arms = {member.peer.name: make(member.open, k) for member in members}
+        baseline = NAME if NAME in arms else members[0].peer.name
+        arms[AGAIN] = arms[baseline]
+        rounds = await _rounds(comparison, arms, queries, plan, progress)
+        found[comparison] = {
+            "k": k,
+            "depth": None if comparison == BM25 else depth,
+            **_latencies(rounds, baseline),
+            "quality": {
+                member.peer.name: await judge.bm25(member.peer.name, member.open)
+                if comparison == BM25
+                else await judge.hybrid(member.peer.name, member.open, depth)
+                for member in members
+            },
+        }
+    return found
+
+
+async def _rounds(
+    comparison: str,
+    arms: Mapping[str, Service[PeerQuery]],
+    queries: Sequence[PeerQuery],
+    plan: PeerPlan,
+    progress: Progress,
+) -> RoundsResult:
+    timed = queries[plan.warmup :]
+    stage = f"{comparison} rounds"
+    progress(stage, 0, plan.rounds)
+    return await run_rounds(
+        arms,
+        [timed[start : start + plan.queries] for start in range(0, len(timed), plan.queries)],
+        RealClock(),
+        warmup=queries[: plan.warmup],
+        kernel=reference_kernel(),
+        on_round=lambda number: progress(stage, number + 1, plan.rounds),
+    )
+
+
+def _bm25_service(peer: OpenPeer, k: int) -> Service[PeerQuery]:
+    search = peer.bm25
+
+    async def answer(query: PeerQuery) -> None:
+        await search(query.terms, k)
+
+    return answer
+
+
+def _hybrid_service(peer: OpenPeer, k: int, depth: int) -> Service[PeerQuery]:
+    search = peer.hybrid
+
+    async def answer(query: PeerQuery) -> None:
+        await search(query, k, depth)
+
+    return answer
+
+
+def _latencies(rounds: RoundsResult, baseline: str) -> dict[str, Any]:
+    return {
+        "baseline": baseline,
+        "noise_floor": _ratios(rounds, AGAIN, baseline),
+        "engines": {
+            name: {**_summary(rounds, name), **_ratios(rounds, name, baseline)}
+            for name in rounds.latencies
+            if name != AGAIN
+        },
+        "rounds": rounds.to_json(),
+    }
+
+
+def _summary(rounds: RoundsResult, name: str) -> dict[str, Any]:
+    histogram = Histogram.of(rounds.latencies[name])
+    return {
+        "n": histogram.count,
+        "mean_ms": float(rounds.latencies[name].mean()) / 1e6,
+        "percentiles_ms": histogram.percentiles_ms(),
+    }
+
+
+def _ratios(rounds: RoundsResult, name: str, baseline: str) -> dict[str, Any]:
+    if name == baseline or rounds.rounds < 2:
+        return {"mean_ratio": None, "p95_ratio": None}
+    tail = p95_ratio(rounds, name, baseline)
+    return {
+        "mean_ratio": ratio([rounds], name, baseline).to_json(),
+        "p95_ratio": None if tail is None else tail.to_json(),
+    }
+
+
+def _about(member: _Member) -> dict[str, Any]:
+    return {
+        "name": member.peer.name,
+        "versions": dict(member.peer.versions()),
+        "settings": dict(member.peer.settings()),
+        "index_bytes": member.built.nbytes,
+        "build_seconds": member.built.seconds,
+        "reused": member.built.reused,
+    }
