@@ -1,0 +1,1 @@
+"""How building, opening, searching and memory grow with the number of chunks."""
