@@ -12,7 +12,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help report test lint static lab lock clean
+.PHONY: help report test lint static torture lab lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,9 @@ static: $(READY)
 	@echo "lint: mypy"
 	@$(BIN)/mypy
 
+torture: $(READY) ## kill processes that write an index, look for damage; ARGS="--kills N"
+	@$(BIN)/dtrag torture $(ARGS)
+
 lab: $(READY) ## open JupyterLab in notebooks/
 	@DTRAG_HOME=$(CURDIR)/.dtrag $(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
 
@@ -42,7 +45,8 @@ lock: ## pin what pyproject.toml asks for; ARGS=--upgrade for newer (needs uv)
 	@uv=$$(command -v uv || command -v $(BIN)/uv) || \
 	  { echo "make lock needs uv on PATH or in $(BIN): pip install uv" >&2; exit 1; }; \
 	$$uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate --extra dev --extra minilm pyproject.toml -o requirements.lock $(ARGS)
+	  --no-header --no-annotate --extra dev --extra minilm --extra peers pyproject.toml \
+	  -o requirements.lock $(ARGS)
 
 clean: ## remove the environment and every cache; reports stay
 	rm -rf $(VENV) .dtrag .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,0 +1,1 @@
+"""Killing processes that write an index, and looking at what is left."""
