@@ -43,6 +43,14 @@ def engine_block(name: str, manifest: Manifest) -> dict[str, Any]:
             "rrf_k": manifest.fusion.rrf_k,
         },
         "cosine_min": manifest.cosine_min,
+        "vectors": {
+            "structure": manifest.vectors.structure,
+            "probes": manifest.vectors.probes,
+            "recall_at_10": manifest.vectors.recall,
+            "floor": manifest.vectors.floor,
+            "queries": manifest.vectors.queries,
+        },
+        "segments": len(manifest.segments),
     }
 
 

@@ -43,7 +43,7 @@ def process_memory() -> ProcessMemory:
 def file_resident(paths: Iterable[Path]) -> dict[str, int | None]:
     """Return how many bytes of each file are in memory: its pages in the page cache (mincore).
 
-    Keyed by file name, which must be unique. The page cache is shared: evict the files first
+    Keyed by file name; files of one name are added up. The page cache is shared: evict the files first
     (`evict_files`) to see only what was read since, which the system's read-ahead rounds up, by
     megabytes on some disks. None where the system has no mincore, or
     tells the truth only to those who own or may write the file. Raises `MeasuringError` for a
@@ -51,9 +51,8 @@ def file_resident(paths: Iterable[Path]) -> dict[str, int | None]:
     """
     resident: dict[str, int | None] = {}
     for path in paths:
-        if path.name in resident:
-            raise MeasuringError(f"two files are named {path.name!r}; measure them apart")
-        resident[path.name] = _resident_bytes(path)
+        before, here = resident.get(path.name, 0), _resident_bytes(path)
+        resident[path.name] = None if before is None or here is None else before + here
     return resident
 
 

@@ -50,9 +50,9 @@ class QueryLegs:
     def fused(self, fusion: Fusion, cosine_min: float, k: int, *, deep: bool = False) -> IdArray:
         """Return the best `k` ids, fused from legs of `DEPTH`, or of `RECALL_DEPTH` if `deep`."""
         places = np.arange(len(self.ids)) if deep else self.shallow
-        ids = self.ids[places]
-        scores = fuse(self.bm25[places], self.cosine[places], fusion, cosine_min)
-        best: IdArray = ids[order_by_score(ids, scores, k)]
+        ids, cosine = self.ids[places], self.cosine[places]
+        scores = fuse(self.bm25[places], cosine, fusion, cosine_min)
+        best: IdArray = ids[order_by_score(ids, scores, cosine, k)]
         return best
 
 
@@ -72,8 +72,8 @@ def _legs(engine: Engine, query: JudgedQuery) -> QueryLegs:
     vector = engine.embed_query(query.text)
     bm25 = session.bm25_leg(query.text, RECALL_DEPTH, None).ids
     near = session.vector_leg(vector, RECALL_DEPTH, None).ids
-    ids = union_by_rank(bm25, near, 2 * RECALL_DEPTH)
-    shallow = union_by_rank(bm25[:DEPTH], near[:DEPTH], 2 * DEPTH)
+    ids, _ = union_by_rank(bm25, near, 2 * RECALL_DEPTH)
+    shallow, _ = union_by_rank(bm25[:DEPTH], near[:DEPTH], 2 * DEPTH)
     return QueryLegs(
         query,
         bm25,

@@ -109,11 +109,13 @@ def rounds(task: TaskInput, progress: Progress) -> dict[str, Any]:
         "arms": described,
         "steps_us": mean_steps_us(arms[SEQUENTIAL_ARM], settings.warmup),
         "decision": {
+            "plan": decision.plan,
             "overlap": decision.overlap,
             "reason": decision.reason,
             "bm25_us": decision.bm25_us,
             "vector_us": decision.embed_us + decision.vector_us,
             "hop_us": decision.hop_us,
+            "costs_us": dict(decision.costs_us),
         },
     }
 
@@ -220,7 +222,7 @@ def capacity(task: TaskInput, progress: Progress) -> dict[str, Any]:
 
 def memory(task: TaskInput, progress: Progress) -> dict[str, Any]:
     """Count what one arm needs resident, inside and from outside, after a workload."""
-    files = [path for path in sorted(task.location.iterdir()) if path.is_file()]
+    files = [path for path in sorted(task.location.rglob("*")) if path.is_file()]
     evict_files(files)
     engine = task.open()
     arm = open_arm(engine, task.part, task.settings.depths)
@@ -247,7 +249,8 @@ def _streaming_peaks(arm: Arm, query: str) -> dict[str, int]:
     """Return the peak of reading a large result set whole, and part by part."""
     engine = arm.dao.engine
     most = min(5_000, engine.info.chunks)
-    sizes = np.array(engine.text_bytes(np.arange(most, dtype=np.int32)), np.int64)
+    session = engine.session(arm.switches)
+    sizes = np.array(session.text_bytes(np.arange(most, dtype=np.int32)), np.int64)
     topk = max(1, min(most, int(_LARGE_RESULT_BYTES / max(float(sizes.mean()), 1.0))))
     params = SearchParams(topk, topk, topk, 2 * topk)
     unlimited = AsyncExecutionOptimizer(byte_budget=sys.maxsize)

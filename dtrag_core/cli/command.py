@@ -10,7 +10,19 @@ import sys
 from collections.abc import Sequence
 
 from dtrag_core import __version__
-from dtrag_core.cli import bench, check, compare, index, listings, report, search, selfcheck
+from dtrag_core.cli import (
+    bench,
+    check,
+    compare,
+    index,
+    listings,
+    peers,
+    report,
+    scaling,
+    search,
+    selfcheck,
+    torture,
+)
 from dtrag_core.cli.exit_codes import ExitCode
 from dtrag_core.cli.output import note
 from dtrag_core.errors import DtragError, UsageError
@@ -63,6 +75,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         prog="dtrag", title="commands", metavar="COMMAND ...", required=True
     )
-    for module in (report, bench, compare, search, index, listings, selfcheck, check):
+    for module in (
+        report,
+        bench,
+        compare,
+        peers,
+        scaling,
+        search,
+        index,
+        listings,
+        selfcheck,
+        torture,
+        check,
+    ):
         module.register(commands)
     return parser

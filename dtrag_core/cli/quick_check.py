@@ -49,8 +49,8 @@ SIGNATURES: Final = (
         f"{_DAO}.hybrid_search",
         "query, filters=None, topk=5, bm25_topk=12, vector_topk=12, rerank_candidates=50",
     ),
-    ("I2", f"{_DAO}._execute_optimized_hybrid_search", "request"),
-    ("I3", f"{_DAO}._execute_legacy_hybrid_search", "request"),
+    ("I2", f"{_DAO}._execute_optimized_hybrid_search", "session, request"),
+    ("I3", f"{_DAO}._execute_legacy_hybrid_search", "session, request"),
 )
 """Item, where it is, and its parameters after `self` (keyword-only ones apart)."""
 
@@ -239,7 +239,7 @@ def _streaming(dao: SearchDAO) -> None:
 def _metrics(dao: SearchDAO) -> None:
     def runs() -> int:
         metrics = dao.executor.get_performance_metrics()
-        return int(metrics["in_turn"]) + int(metrics["overlapped"])
+        return int(metrics["searches"])
 
     before = runs()
     _search(dao)

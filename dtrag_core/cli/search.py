@@ -119,7 +119,7 @@ async def _results(
 
 def _rendered(result: SearchResult, fusion: Fusion) -> str:
     how = f"BM25 weight {fusion.bm25_weight:g}" if fusion.method == "weighted" else "rrf"
-    legs = "overlapped" if result.overlapped else "in turn"
+    legs = result.plan.replace("_", " ")
     spans = ", ".join(
         f"{span.name} {(span.end_ns - span.start_ns) / 1e6:.2f}" for span in result.timings
     )

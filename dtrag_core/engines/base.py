@@ -70,6 +70,10 @@ class Session(Protocol):
         """Return the chunks with these ids, in this order."""
         ...
 
+    def names(self, ids: IdArray) -> Sequence[str]:
+        """Return the dataset's ids of these chunks; no text is read."""
+        ...
+
     @property
     def longest_text(self) -> int:
         """Bytes of the longest text: what any result of n hits has at most is n times that."""

@@ -1,5 +1,6 @@
 """The embedded engine: an index directory, memory-mapped."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -31,6 +32,7 @@ from dtrag_core.types import (
     Switches,
 )
 
+_LOOK_EVERY_NS: Final = 5_000_000
 _EVERYTHING: Final[Mask] = np.zeros(0, np.bool_)
 
 
@@ -56,6 +58,7 @@ class EmbeddedEngine:
         self._info = _info(self.manifest)
         self._opener = ThreadPoolExecutor(1, "generation")
         self._opening: Future[None] | None = None
+        self._look_again = 0
         warm_up(self.snapshot)
         fusion.warm_up()
 
@@ -134,6 +137,10 @@ class EmbeddedEngine:
                 return
             finished, self._opening = self._opening, None
             finished.result()
+        now = time.monotonic_ns()
+        if now < self._look_again:
+            return
+        self._look_again = now + _LOOK_EVERY_NS
         if self._stamp() != self._seen:
             self._opening = self._opener.submit(self.refresh)
 
@@ -202,6 +209,10 @@ class EmbeddedSession:
     def fetch(self, ids: IdArray) -> Sequence[Chunk]:
         """Return the chunks with these ids, in this order."""
         return self._snapshot.fetch(ids)
+
+    def names(self, ids: IdArray) -> Sequence[str]:
+        """Return the dataset's ids of these chunks; no text is read."""
+        return self._snapshot.names(ids)
 
     @property
     def longest_text(self) -> int:

@@ -129,6 +129,11 @@ class ChunkStore:
             self._paths[written] = tuple(text.split(_SEPARATOR)) if text else ()
         return self._paths[written]
 
+    def name(self, number: int) -> str:
+        """Return the dataset's id of a row's chunk."""
+        batch, row = divmod(number, ROWS_A_BATCH)
+        return self._batches[batch][0][row]
+
     def ids(self) -> list[str]:
         """Return the dataset's id of every chunk, by row."""
         places = (divmod(row, ROWS_A_BATCH) for row in range(len(self)))

@@ -67,10 +67,28 @@ def union_of_few(first: IdArray, second: IdArray, cap: int) -> tuple[IdArray, ND
     return union[:found], ranks[:, :found].copy()
 
 
+@numba.njit(cache=True, nogil=True)
+def known_scores(
+    ids: IdArray, ranks: NDArray[np.int32], found: FloatArray
+) -> tuple[FloatArray, IdArray]:
+    """Return each id's score float32[m] by its rank in `found`, and the ids that have none."""
+    scores = np.zeros(len(ids), np.float32)
+    missing = np.empty(len(ids), np.int32)
+    count = 0
+    for place in range(len(ids)):
+        if ranks[place] < 0:
+            missing[count] = ids[place]
+            count += 1
+        else:
+            scores[place] = found[ranks[place]]
+    return scores, missing[:count]
+
+
 def warm_up() -> None:
     """Run every kernel once, so that no search pays for loading one."""
     ids, scores = np.zeros(1, np.int32), np.ones(1, np.float32)
-    union_of_few(ids, ids, 1)
+    union, ranks = union_of_few(ids, ids, 1)
+    known_scores(union, ranks[0], scores)
     order_by_score(ids, weighted_sum(scores, scores, 0.5, 0.0), scores, 1)
 
 

@@ -60,7 +60,7 @@ def message_html(title: str, text: str) -> str:
 
 
 def _side(title: str, result: SearchResult, scale: int, only_here: frozenset[str]) -> Side:
-    legs = "legs together" if result.overlapped else "legs in turn"
+    legs = "legs " + result.plan.replace("_", " ")
     on = [name for name in result.switches.__dataclass_fields__ if getattr(result.switches, name)]
     how = f"{significant(_length(result.timings) / 1e6)} ms, {legs}, switches on: "
     bars, lanes = _bars(result.timings, scale)

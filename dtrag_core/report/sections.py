@@ -74,10 +74,18 @@ def _timeline(result: Result) -> Section:
     )
 
 
+_PLANS: Final = {
+    "in_turn": "run the legs in turn",
+    "overlapped": "run the legs together",
+    "sharded": "cut each leg over the cores",
+    "sharded_overlapped": "run the legs together, each cut over the cores",
+}
+
+
 def _speedup(result: Result) -> Section:
     overlap = result["speedup"]["overlap"]
     decision, measured = overlap["decision"], overlap["measured"]
-    chosen = "run the legs together" if decision["overlap"] else "run the legs in turn"
+    chosen = _PLANS[decision.get("plan", "overlapped" if decision["overlap"] else "in_turn")]
     share = result["modes"]["optimized"].get("overlapped_share", 0.0)
     ran = f"run together in {percent(share)} % of the searches, and with the cost of deciding, they"
     return Section(

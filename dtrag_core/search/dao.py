@@ -21,7 +21,7 @@ from dtrag_core.optimization.legs import (
     timed,
 )
 from dtrag_core.optimization.memory_optimizer import stream_slices
-from dtrag_core.ranking.fusion import fuse, order_by_score, union_by_rank
+from dtrag_core.ranking.fusion import fuse, known_scores, order_by_score, union_by_rank
 from dtrag_core.search.cache import SingleFlightCache
 from dtrag_core.search.request import (
     FiltersLike,
@@ -118,6 +118,13 @@ class SearchDAO:
         key = (session.info.content_hash, self.switches, request)
         result, source = await self.caches.results.get_or_compute(key, compute)
         return result if source == "miss" else replace(result, from_cache=True, timings=())
+
+    async def search_ids(self, query: str, params: SearchParams) -> tuple[str, ...]:
+        """Return the ids alone of the best chunks of an optimised search; no text is read."""
+        session = self.engine.session(self.switches)
+        request = _normalize(session, query, params, "optimized")
+        ranked, _ = _rank(session, request, await self._legs(session, request))
+        return tuple(session.names(ranked.ids))
 
     async def stream_search(
         self,
@@ -230,12 +237,9 @@ def _completed(
     score: Callable[[IdArray], FloatArray],
 ) -> FloatArray:
     """Return one leg's score of each id: the leg's own where it found it, else computed now."""
-    missing = np.flatnonzero(ranks < 0)
-    if len(missing) == len(ids):
-        return score(ids)
-    scores = found[ranks]
+    scores, missing = known_scores(ids, ranks, found)
     if len(missing):
-        scores[missing] = score(ids[missing])
+        scores[ranks < 0] = score(missing)
     return scores
 
 

@@ -49,7 +49,7 @@ def found(mode: str, ids: tuple[str, ...], *, overlapped: bool) -> SearchResult:
     spans = (Span("bm25", 1_000, 401_000, threads[0]), Span("vector", 401_000, 801_000, threads[1]))
     if mode == "legacy":
         return SearchResult(hits, "legacy", LEGACY, overlapped, spans)
-    return SearchResult(hits, "optimized", OPTIMIZED, overlapped, spans)
+    return SearchResult(hits, "optimized", OPTIMIZED, overlapped, spans, "overlapped")
 
 
 def test_two_results_side_by_side_escaped_and_marked_where_they_differ() -> None:
@@ -65,8 +65,8 @@ def test_two_results_side_by_side_escaped_and_marked_where_they_differ() -> None
     assert "0.678" in page
     assert page.count('class="only"') == 2
     assert "legs in turn" in page
-    assert "legs together" in page
-    assert "switches on: overlap, int8" in page
+    assert "legs overlapped" in page
+    assert "switches on: overlap, int8, ann, shards" in page
     assert "x" * 220 + "…" in page
     assert "x" * 221 not in page
 

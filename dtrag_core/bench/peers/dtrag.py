@@ -12,6 +12,7 @@ from dtrag_core.bench.peers.packages import versions_of
 from dtrag_core.engines.embedded import EmbeddedEngine
 from dtrag_core.index.manifest import FORMAT_VERSION
 from dtrag_core.optimization.async_executor import AsyncExecutionOptimizer
+from dtrag_core.optimization.plans import plans_for
 from dtrag_core.search.dao import SearchDAO
 from dtrag_core.types import (
     OPTIMIZED,
@@ -22,6 +23,7 @@ from dtrag_core.types import (
     Mask,
     Mode,
     Progress,
+    SearchParams,
 )
 
 BuildIndex: TypeAlias = Callable[[Path, Progress], None]
@@ -34,8 +36,9 @@ class DtragPeer:
 
     `build_index` builds the index of the corpus's dataset in a directory. As `dtrag` a search
     begins with the query's text, so that it analyses and embeds where the peers are given tokens
-    and vector, and fuses as it does by default. As `dtrag-vectors` it is given the vector, and
-    still analyses the text; as `dtrag-rrf` it fuses by reciprocal ranks, as the peers do.
+    and vector, fuses as it does by default, and ends with the texts of the hits. As `dtrag-vectors`
+    it is given the vector and returns ids, as the peers do, but still analyses the text; as
+    `dtrag-rrf` it fuses by reciprocal ranks, as the peers do.
     """
 
     index = NAME
@@ -53,8 +56,10 @@ class DtragPeer:
     def settings(self) -> Settings:
         """Return how it is called."""
         return {
-            "call": "await SearchDAO.hybrid_search(text), mode optimized, caches off",
+            "call": f"await SearchDAO.{'search_ids' if self._given else 'hybrid_search'}(text), "
+            "mode optimized, caches off",
             "given": "text and vector" if self._given else "text: analysing and embedding count",
+            "returned": "ids" if self._given else "hits with their texts",
             "fusion": ("RRF, k = 60" if self._fusion else "the default chosen at build")
             + ", of every candidate's exact scores",
             "depths": "bm25_topk and vector_topk at the depth, rerank_candidates twice that",
@@ -88,7 +93,9 @@ class OpenDtrag:
     def __init__(self, engine: EmbeddedEngine, corpus: PeerCorpus, fusion: Fusion | None) -> None:
         self._engine = engine
         self._fusion = fusion
-        self._dao = SearchDAO(engine, AsyncExecutionOptimizer(), switches=OPTIMIZED)
+        plans = plans_for(overlap=OPTIMIZED.overlap, shards=OPTIMIZED.shards)
+        executor = AsyncExecutionOptimizer(plans=plans)
+        self._dao = SearchDAO(engine, executor, switches=OPTIMIZED)
         self._row_of = {name: row for row, name in enumerate(corpus.chunk_ids)}
         self._rows = np.array([self._row_of[name] for name in engine.chunk_ids()], np.int32)
 
@@ -105,7 +112,12 @@ class OpenDtrag:
         return rows
 
     async def hybrid(self, query: PeerQuery, k: int, depth: int) -> IdArray:
-        """Search as users do."""
+        """Search as users do; given the vector, as the peers do: to ids, without reading texts."""
+        if isinstance(self._engine, GivenVectorEngine):
+            self._engine.vector = query.vector
+            params = SearchParams(k, depth, depth, 2 * depth, fusion=self._fusion)
+            ids = await self._dao.search_ids(query.text, params)
+            return np.array([self._row_of[name] for name in ids], np.int32)
         return await self._search(query, k, depth, "optimized")
 
     async def exact_hybrid(self, query: PeerQuery, k: int, depth: int) -> IdArray:
