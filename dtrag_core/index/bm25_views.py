@@ -30,6 +30,7 @@ _ARRAYS: Final = (
 _WORDS: Final = ("letters", "ends", "slots")
 _REMOVED: Final = len(_ARRAYS) + len(_WORDS)
 _SIZES: Final = _REMOVED + 1
+_FIELDS: Final = _SIZES + 11
 
 
 class Held(NamedTuple):
@@ -84,6 +85,8 @@ def table_row(
 @numba.njit(cache=True, nogil=True)
 def views(table: Table, segment: int) -> Held:
     """Return a segment's arrays."""
+    if table.shape[1] != _FIELDS:  # compiled code outlives an edit of this module
+        raise ValueError("compiled kernels are of another version: clear numba's cache")
     row = table[segment]
     offsets, postings, dense = row[_SIZES], row[_SIZES + 1], row[_SIZES + 2]
     width, exceptions, rows = row[_SIZES + 3], row[_SIZES + 4], row[_SIZES + 5]
