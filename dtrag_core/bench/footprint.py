@@ -43,9 +43,9 @@ def process_memory() -> ProcessMemory:
 def file_resident(paths: Iterable[Path]) -> dict[str, int | None]:
     """Return how many bytes of each file are in memory: its pages in the page cache (mincore).
 
-    Keyed by file name; files of one name are added up. The page cache is shared: evict the files first
-    (`evict_files`) to see only what was read since, which the system's read-ahead rounds up, by
-    megabytes on some disks. None where the system has no mincore, or
+    Keyed by file name; files of one name are added up. The page cache is shared: evict the files
+    first (`evict_files`) to see only what was read since, which the system's read-ahead rounds up,
+    by megabytes on some disks. None where the system has no mincore, or
     tells the truth only to those who own or may write the file. Raises `MeasuringError` for a
     file that cannot be read.
     """

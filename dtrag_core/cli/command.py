@@ -21,6 +21,7 @@ from dtrag_core.cli import (
     scaling,
     search,
     selfcheck,
+    sparse,
     torture,
 )
 from dtrag_core.cli.exit_codes import ExitCode
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         search,
         index,
         listings,
+        sparse,
         selfcheck,
         torture,
         check,

@@ -12,6 +12,7 @@ from dtrag_core.index.postings import (
     frequency_of,
     length_norm,
     lower_bound,
+    saturated,
 )
 from dtrag_core.types import FloatArray, IdArray
 
@@ -61,5 +62,5 @@ def score_rows(
                 at = np.searchsorted(held.exceptions, place)
                 if at < len(held.exceptions) and held.exceptions[at] == place:
                     frequency = np.int64(held.exception_frequencies[at])
-            total += weights[term] * (frequency / (frequency + norm))
+            total += weights[term] * saturated(frequency, norm)
         scores[which] = total

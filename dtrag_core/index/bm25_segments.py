@@ -9,7 +9,7 @@ and the average length are those of all segments without their deleted rows.
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -125,15 +125,26 @@ class BM25Index:
         counts: dict[str, int] = {}
         for token in tokens:
             counts[token] = counts.get(token, 0) + 1
-        words = [encode(token) for token in counts]
-        numbers, weights = resolve(
+        numbers, weights, _ = self._resolved(list(counts), list(counts.values()))
+        return QueryTerms(numbers, weights)
+
+    def weighted_terms(self, weights: Mapping[str, float]) -> QueryTerms:
+        """Return the known terms with these weights instead of their idf; all above 0."""
+        numbers, _, known = self._resolved(list(weights), [1] * len(weights))
+        return QueryTerms(numbers, np.array(list(weights.values()), np.float64)[known])
+
+    def _resolved(
+        self, words: Sequence[str], multiplicity: Sequence[int]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]:
+        encoded = [encode(word) for word in words]
+        resolved: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]] = resolve(
             self._table,
-            np.frombuffer(b"".join(words), np.uint8),
-            np.array(list(accumulate(map(len, words))), np.int64),
-            np.array(list(counts.values()), np.int64),
+            np.frombuffer(b"".join(encoded), np.uint8),
+            np.array(list(accumulate(map(len, encoded))), np.int64),
+            np.array(multiplicity, np.int64),
             self._live_rows,
         )
-        return QueryTerms(numbers, weights)
+        return resolved
 
     def search(self, query: QueryTerms, depth: int, mask: Mask) -> Candidates:
         """Return the `depth` best rows that hold a query term and that the mask allows.

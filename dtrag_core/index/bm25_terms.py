@@ -18,8 +18,10 @@ def resolve(
     ends: NDArray[np.int64],
     multiplicity: NDArray[np.int64],
     live_rows: int,
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Return the numbers int32[segments, 2, m] and weights float64[m] of the known words.
+) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]:
+    """Return the numbers int32[segments, 2, m] and weights float64[m] of the m known words.
+
+    And int64[m], which of the words these are.
 
     text: the words, the one that ends at `ends[i]` begins where the one before ended; each occurs
     `multiplicity[i]` times. Numbers are those in each segment and among its dense terms, -1 where
@@ -28,6 +30,7 @@ def resolve(
     """
     numbers = np.full((len(table), 2, len(ends)), np.int32(-1))
     weights = np.empty(len(ends), np.float64)
+    words = np.empty(len(ends), np.int64)
     known = 0
     for word in range(len(ends)):
         start = ends[word - 1] if word > 0 else 0
@@ -51,5 +54,6 @@ def resolve(
         if frequency > 0:
             idf = math.log1p((live_rows - frequency + 0.5) / (frequency + 0.5))
             weights[known] = multiplicity[word] * idf
+            words[known] = word
             known += 1
-    return numbers[:, :, :known].copy(), weights[:known]
+    return numbers[:, :, :known].copy(), weights[:known], words[:known]

@@ -36,6 +36,9 @@ Integer: TypeAlias = int | np.int64  # in kernels: numpy's other integers widen 
 class Postings:
     """The postings of one segment.
 
+    Given impacts (of imported sparse vectors) take the place of saturations where k1 is below 0:
+    a "frequency" is then the impact itself, 1 to 255, and q the same.
+
     Sparse term t in block i: rows `BLOCK * i + ids[p]` with saturations `saturations[p]`, p from
     `offsets[t * blocks + i]` up to the next offset, rows ascending.
 
@@ -168,13 +171,25 @@ def build_postings(
 
 @numba.njit(cache=True, nogil=True)
 def length_norm(k1: float, b: float, length: Integer, average_length: float) -> float:
-    """Return K, the tf at which the saturation is one half."""
+    """Return K, the tf at which the saturation is one half; -1 for given impacts (k1 below 0)."""
+    if k1 < 0.0:
+        return -1.0
     return k1 * (1.0 - b + b * length / average_length)
+
+
+@numba.njit(cache=True, nogil=True)
+def saturated(frequency: Integer, norm: float) -> float:
+    """Return s, where K is `norm`; a given impact, 1 to 255, is taken as it is."""
+    if norm < 0.0:
+        return frequency / 255.0
+    return frequency / (frequency + norm)
 
 
 @numba.njit(cache=True, nogil=True)
 def frequency_of(saturation: Integer, norm: float) -> int:
     """Return the tf >= 1 that the saturation q most likely stands for, where K is `norm`."""
+    if norm < 0.0:
+        return int(saturation)
     if saturation >= 255:
         return 1
     return max(1, int(norm * saturation / (255.0 - saturation) + 0.5))
@@ -232,7 +247,7 @@ def _fill(
         norm = length_norm(constants[0], constants[1], lengths[row], constants[2])
         for place in range(row_offsets[row], row_offsets[row + 1]):
             term, tf = np.int64(terms[place]), np.int64(frequencies[place])
-            exact = tf / (tf + norm)
+            exact = saturated(tf, norm)
             q = max(1, int(255.0 * exact + 0.5))
             error = max(error, abs(exact - q / 255.0))
             slot = term * blocks + block

@@ -20,7 +20,6 @@ from dtrag_core.errors import (
 from dtrag_core.index.manifest import read_manifest, verify_files
 from dtrag_core.workbench import open_dao, prepare
 
-
 SEGMENT = "segments/000001"
 
 

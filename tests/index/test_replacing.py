@@ -39,7 +39,7 @@ def test_replaces(tmp_path: Path) -> None:
 def test_an_exception_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "index"
     write(target, "old")
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         write_half(target, ValueError)
     assert (target / "content").read_text() == "old"
     assert leftovers(target) == []
