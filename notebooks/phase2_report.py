@@ -28,6 +28,7 @@ rounds = 50  # paired rounds of all arms
 rates = [50.0]  # requests per second; the first is the target rate of the load
 load_seconds = 120.0  # length of the load at the target rate
 capacity_seconds = 60.0  # time to search the highest rate that holds
+ingest_seconds = 60.0  # latency while chunks are added; 0: not measured
 seed = 20260101
 out = "../reports"  # the report goes into a folder of its own in here
 
@@ -56,6 +57,7 @@ result = measure(
         rounds=rounds,
         load_seconds=load_seconds,
         capacity_seconds=capacity_seconds,
+        ingest_seconds=ingest_seconds,
         seed=seed,
     ),
     progress=notebook_progress(),

@@ -152,6 +152,7 @@ def memory_block(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             "optimized": optimized,
             "vector_leg": _saved(legacy["vectors"], optimized["vectors"]),
             "whole_index": _saved(sum(legacy.values()), sum(optimized.values())),
+            "postings": parts[OPTIMIZED_ARM]["postings"],
         },
         "outside": {
             "legacy": parts[LEGACY_ARM]["outside"],

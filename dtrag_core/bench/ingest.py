@@ -30,7 +30,7 @@ from dtrag_core.index.manifest import MANIFEST, read_manifest
 from dtrag_core.types import Progress, no_progress
 
 RATE: Final = 500.0
-PAIRS: Final = 8
+PAIRS: Final = 6
 PERIOD_S: Final = 5.0
 
 
@@ -50,9 +50,14 @@ class IngestPlan:
 
 def ingest(task: TaskInput, progress: Progress) -> dict[str, Any]:
     """Measure latency during ingest; None where the embedder knows the dataset's texts only."""
-    if not embedder_info(read_manifest(task.location).embedder).any_text:
+    seconds = task.settings.ingest_seconds
+    if not seconds or not embedder_info(read_manifest(task.location).embedder).any_text:
         return {"ingest": None}
-    plan = IngestPlan(search_rate=task.settings.rate, seed=task.settings.seed)
+    plan = IngestPlan(
+        search_rate=task.settings.rate,
+        period_s=seconds / (2 * PAIRS),
+        seed=task.settings.seed,
+    )
     warmup = task.queries[: task.settings.warmup]
     queries = task.queries[task.settings.warmup :]
     return {

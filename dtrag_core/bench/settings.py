@@ -15,7 +15,8 @@ class MeasureSettings:
     """Everything that shapes a run but the index. Durations in seconds, rates in requests/s.
 
     `rates`: the first is the target rate the load runs at; any others are tried for a short while
-    and shown beside the capacity search. `rounds` are those of all `processes` together.
+    and shown beside the capacity search. `ingest_seconds`: latency beside a writer, 0 to leave it
+    out. `rounds` are those of all `processes` together.
     """
 
     depths: Depths = field(default_factory=Depths)
@@ -23,6 +24,7 @@ class MeasureSettings:
     load_seconds: float = 120.0
     segments: int = 12
     capacity_seconds: float = 60.0
+    ingest_seconds: float = 60.0
     rounds: int = 50
     queries_per_round: int = 100
     processes: int = 5
@@ -51,6 +53,10 @@ class MeasureSettings:
         for name in ("load_seconds", "capacity_seconds"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidRequestError(f"{name} must be positive, got {getattr(self, name)}")
+        if not 0 <= self.ingest_seconds < math.inf:
+            raise InvalidRequestError(
+                f"ingest_seconds must be 0 (not measured) or more, got {self.ingest_seconds}"
+            )
         if self.seed < 0 or self.warmup < 0:
             raise InvalidRequestError(
                 f"seed and warmup must be 0 or more, got {self.seed} and {self.warmup}"

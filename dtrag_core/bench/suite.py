@@ -64,6 +64,7 @@ class Suite:
             load = self._task("load", queries, progress)
             capacity = self._task("capacity", queries, progress)
             cache = self._task("cache", queries, progress)
+            ingest = self._task("ingest", queries, progress)
         measured = [RoundsResult.from_json(part["rounds"]) for part in rounds]
         memory_figures = memory_block(memory)
         speedup = speedup_block(measured, rounds)
@@ -90,6 +91,7 @@ class Suite:
             "speedup": speedup,
             "memory": memory_figures,
             "cache": cache["cache"],
+            "ingest": ingest["ingest"],
             "quality": quality,
             "noise_floor": noise_floor_block(measured),
         }
@@ -147,6 +149,7 @@ class Suite:
             "load_seconds": settings.load_seconds,
             "segments": settings.segments,
             "capacity_seconds": settings.capacity_seconds,
+            "ingest_seconds": settings.ingest_seconds,
             "rounds": settings.rounds,
             "queries_per_round": settings.queries_per_round,
             "processes": settings.processes,

@@ -240,6 +240,7 @@ def memory(task: TaskInput, progress: Progress) -> dict[str, Any]:
     arm.close()
     return {
         "inside": dict(engine.resident_bytes(switches)),
+        "postings": engine.info.postings,
         "outside": outside,
         "streaming": streaming,
     }

@@ -31,6 +31,7 @@ _SETTINGS: Final = (
     "rates",
     "load_seconds",
     "capacity_seconds",
+    "ingest_seconds",
     "seed",
 )
 
@@ -64,6 +65,13 @@ def register(commands: Commands) -> None:
     )
     parser.add_argument("--load-seconds", type=number(1, _DAY_S), metavar="S", default=unset)
     parser.add_argument("--capacity-seconds", type=number(1, _DAY_S), metavar="S", default=unset)
+    parser.add_argument(
+        "--ingest-seconds",
+        type=number(0, _DAY_S),
+        metavar="S",
+        default=unset,
+        help="latency while chunks are added; 0: not measured",
+    )
     parser.add_argument("--seed", type=seed, metavar="N", default=unset)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", default=Path("reports"), help="default: reports"

@@ -76,7 +76,7 @@ def _check_values(parameters: Mapping[str, Any]) -> None:
         embedder_info(parameters["embedder"])
     given = {
         name: parameters[name]
-        for name in ("rounds", "load_seconds", "capacity_seconds", "seed")
+        for name in ("rounds", "load_seconds", "capacity_seconds", "ingest_seconds", "seed")
         if name in parameters
     }
     if "rates" in parameters:

@@ -27,7 +27,8 @@ class EngineInfo:
     """What an engine holds.
 
     `content_hash` identifies what is searched (part of every cache key); `cosine_min` is the fixed
-    minimum of cosine normalisation, estimated at build; `fusion` the default chosen at build.
+    minimum of cosine normalisation, estimated at build; `fusion` the default chosen at build;
+    `postings` counts (term, chunk) pairs.
     """
 
     name: str
@@ -36,6 +37,7 @@ class EngineInfo:
     dimension: int
     cosine_min: float
     fusion: Fusion
+    postings: int
 
 
 class Session(Protocol):

@@ -55,7 +55,7 @@ class EmbeddedEngine:
         self._embedder = restore_embedder(
             self.manifest.embedder, read_archive(directory / EMBEDDER)
         )
-        self._info = _info(self.manifest)
+        self._info = _info(self.snapshot)
         self._opener = ThreadPoolExecutor(1, "generation")
         self._opening: Future[None] | None = None
         self._look_again = 0
@@ -100,7 +100,7 @@ class EmbeddedEngine:
                 f"{self.directory} was replaced by an index with embedder {now}, it was opened "
                 f"with {before}; open it again"
             )
-        self.snapshot, self._info, self._seen = snapshot, _info(snapshot.manifest), seen
+        self.snapshot, self._info, self._seen = snapshot, _info(snapshot), seen
 
     def embed_query(self, text: str) -> FloatArray:
         """Return float32[dimension] for a query."""
@@ -254,7 +254,8 @@ def _vectors(snapshot: Snapshot, switches: Switches) -> VectorIndex:
     return snapshot.int8 if switches.int8 else snapshot.float32
 
 
-def _info(manifest: Manifest) -> EngineInfo:
+def _info(snapshot: Snapshot) -> EngineInfo:
+    manifest = snapshot.manifest
     return EngineInfo(
         "embedded",
         manifest.content_hash,
@@ -262,4 +263,5 @@ def _info(manifest: Manifest) -> EngineInfo:
         manifest.dimension,
         manifest.cosine_min,
         manifest.fusion,
+        snapshot.bm25.postings_count,
     )

@@ -10,7 +10,8 @@ from markupsafe import Markup
 from dtrag_core.report.drawing import Drawing
 from dtrag_core.report.formats import NOTHING, Result
 from dtrag_core.report.rendering import rendered, text_of
-from dtrag_core.report.sections import Section, command, sections
+from dtrag_core.report.section import Section
+from dtrag_core.report.sections import command, sections
 from dtrag_core.report.verdicts import summary, verdicts
 
 PAGE: Final = "report.html"

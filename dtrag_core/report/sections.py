@@ -1,9 +1,8 @@
 """What a report says, section by section: a few plain sentences, then figures and tables."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from shlex import quote
-from typing import Final
+from typing import Any, Final
 
 from dtrag_core.bench.histogram import Histogram
 from dtrag_core.report import (
@@ -19,6 +18,7 @@ from dtrag_core.report.formats import (
     TIMES,
     Result,
     bounds,
+    count,
     decimals,
     mebibytes,
     milliseconds,
@@ -27,17 +27,9 @@ from dtrag_core.report.formats import (
     significant,
     span,
 )
+from dtrag_core.report.section import Section
 from dtrag_core.report.table import Table
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One part of a report: `anchor` is its place on the page."""
-
-    anchor: str
-    title: str
-    text: tuple[str, ...]
-    blocks: tuple[Drawing | Table, ...]
+from dtrag_core.report.while_written import while_written
 
 
 def sections(result: Result) -> tuple[Section, ...]:
@@ -74,6 +66,12 @@ def _timeline(result: Result) -> Section:
     )
 
 
+def _costs(decision: Mapping[str, Any]) -> str:
+    costs = decision.get("costs_us", {})
+    shown = (f"{plan.replace('_', ' ')} {significant(us)} µs" for plan, us in costs.items())
+    return f" What a search's legs cost by each plan: {', '.join(shown)}." if costs else ""
+
+
 _PLANS: Final = {
     "in_turn": "run the legs in turn",
     "overlapped": "run the legs together",
@@ -101,7 +99,7 @@ def _speedup(result: Result) -> Section:
             f"{chosen}: {decision['reason']} "
             f"(BM25 {significant(decision['bm25_us'])} µs, vector "
             f"{significant(decision['vector_us'])} µs, hand-over "
-            f"{significant(decision['hop_us'])} µs).",
+            f"{significant(decision['hop_us'])} µs).{_costs(decision)}",
         ),
         (figures_speed.forest(result), tables_speed.ladder(result), figures_speed.rounds(result)),
     )
@@ -194,13 +192,16 @@ def _memory(result: Result) -> Section:
         if streaming
         else "Streaming of a large result was not measured in this run."
     )
+    held = inside.get("postings")
+    size = inside["optimized"]["postings"]
+    each = f"{count(held)} postings take {decimals(size / held)} bytes each." if held else ""
     return Section(
         "memory",
         "Memory",
         (
             f"The vector leg needs {percent(inside['vector_leg']['efficiency'])} % less, the "
             f"whole index without its texts {percent(inside['whole_index']['efficiency'])} % less. "
-            f"{cost}",
+            f"{each} {cost}",
             "Bytes are counted by the engine, and seen from outside in a process of its own for "
             "each arm after the workload; mapped files are shared, so RSS alone would mislead. "
             f"{peak}",
@@ -222,6 +223,13 @@ def _quality(result: Result) -> Section:
         f"{decimals(same['overlap_at_10'], 4)}, and the interval of the difference must stay above "
         f"{same['margin']:g}."
     )
+    found = result["engine"].get("vectors")
+    if found is not None and found["structure"] == "ivf":
+        first += (
+            f" At build, the lists a search looks at found {decimals(found['recall_at_10'], 4)} of "
+            f"the true ten nearest over {found['queries']:,} held-out queries (wanted: "
+            f"{found['floor']:g})."
+        )
     drawing = figures_cost.quality(result)
     if judged is None or drawing is None:
         none = "This dataset has no judged test queries, so that no method can be ranked."
@@ -299,6 +307,7 @@ _SECTIONS: Final[tuple[Callable[[Result], Section], ...]] = (
     _capacity,
     _load,
     _cache,
+    while_written,
     _memory,
     _quality,
     _noise,

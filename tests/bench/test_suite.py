@@ -22,6 +22,7 @@ SETTINGS = MeasureSettings(
     load_seconds=4,
     segments=4,
     capacity_seconds=4,
+    ingest_seconds=12,
     rounds=4,
     queries_per_round=20,
     processes=2,
@@ -63,17 +64,22 @@ def test_every_target_is_there_once_and_in_order(result: dict[str, Any]) -> None
 
 def test_arms_ran_with_the_switches_they_are_named_for(result: dict[str, Any]) -> None:
     modes = result["modes"]
-    assert modes["legacy"]["switches"] == {"overlap": False, "int8": False}
-    assert modes["optimized_sequential"]["switches"] == {"overlap": False, "int8": True}
-    assert modes["optimized"]["switches"] == {"overlap": True, "int8": True}
+    assert not any(modes["legacy"]["switches"].values())
+    assert all(modes["optimized"]["switches"].values())
+    assert modes["optimized_sequential"]["switches"] == {
+        "overlap": False,
+        "int8": True,
+        "ann": True,
+        "shards": False,
+    }
     for mode in modes.values():
         assert mode["n"] == 80
         assert mode["percentiles_ms"]["p95"] is None, "80 searches do not carry a P95"
         for timeline in mode["timeline"]:
             names = [span["name"] for span in timeline["spans"]]
-            assert sorted(names) == ["bm25", "embed", "fetch", "fuse", "vector"]
+            assert set(names) == {"bm25", "embed", "fetch", "fuse", "vector"}
             assert timeline["total_ms"] * 1e3 >= max(s["end_us"] for s in timeline["spans"])
-            if not timeline["overlapped"]:
+            if mode["plans"] == {"in_turn": 1.0}:
                 assert all(span["thread"] == 0 for span in timeline["spans"])
 
 
@@ -100,7 +106,8 @@ def test_memory_is_the_arrays_size_and_seen_from_outside(
     memory = result["memory"]
     legacy, optimized = memory["inside"]["legacy"], memory["inside"]["optimized"]
     assert legacy["vectors"] == 4 * manifest.chunks * manifest.dimension
-    assert optimized["vectors"] == manifest.chunks * (manifest.dimension + 4)
+    codes_and_scales = manifest.chunks * (manifest.dimension + 4)
+    assert codes_and_scales < optimized["vectors"] < 1.01 * codes_and_scales
     assert memory["outside"]["legacy"]["rss"] > 1 << 20
     assert memory["streaming"]["peak_streamed_bytes"] < memory["streaming"]["peak_whole_bytes"]
 
@@ -114,6 +121,13 @@ def test_the_load_counts_every_request_that_was_due(result: dict[str, Any]) -> N
 
 def test_extra_rates_stand_beside_the_capacity_steps(result: dict[str, Any]) -> None:
     assert 80.0 in [step["rate"] for step in result["capacity"]["steps"]]
+
+
+def test_latency_is_measured_while_chunks_are_added(result: dict[str, Any]) -> None:
+    ingest = result["ingest"]
+    assert ingest["idle"]["n"] == ingest["during"]["n"] == 6 * 50
+    assert ingest["generations_written"] >= 6
+    assert ingest["rate_reached"] > 0
 
 
 def test_the_cache_hits_less_than_its_ceiling(result: dict[str, Any]) -> None:

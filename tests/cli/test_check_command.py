@@ -57,7 +57,7 @@ def test_a_changed_signature_is_found(dtrag: Dtrag, monkeypatch: pytest.MonkeyPa
     assert problems["EmbeddingQuantizer.dequantize_embedding(codes, metadata)"] == (
         "its signature is '(codes)', expected '(codes, metadata)'"
     )
-    assert "SearchDAO._execute_legacy_hybrid_search(request)" in problems
+    assert "SearchDAO._execute_legacy_hybrid_search(session, request)" in problems
 
 
 def test_codes_that_are_cut_off_instead_of_rounded_are_found(

@@ -123,7 +123,7 @@ def test_it_opens_with_the_verdicts_and_has_every_section(page: str) -> None:
     assert "Do the Phase 2 targets hold on pydocs?" in outline.headings[0]
     assert page.index("Of 6 targets: 4 PASS, 1 FAIL, 1 INCONCLUSIVE.") < page.index("<h2>")
     assert page.index("definition of error_rate") < page.index("<h2>")
-    assert len(outline.headings) == 12
+    assert len(outline.headings) == 13
     for verdict in ("PASS", "FAIL", "INCONCLUSIVE"):
         assert re.search(rf'class="verdict {verdict}">\S {verdict}<', page)
 
