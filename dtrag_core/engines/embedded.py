@@ -12,11 +12,12 @@ import numpy as np
 from dtrag_core.embedding.registry import restore_embedder
 from dtrag_core.engines.base import EngineInfo
 from dtrag_core.errors import EmbeddingError, IndexMismatchError
-from dtrag_core.index.arrays import read_archive
+from dtrag_core.index.arrays import populate, read_archive
 from dtrag_core.index.bm25_segments import BM25Index, QueryTerms, merge
 from dtrag_core.index.builder import EMBEDDER
 from dtrag_core.index.filters import FilterIndex
 from dtrag_core.index.manifest import MANIFEST, Manifest
+from dtrag_core.index.segment import Part
 from dtrag_core.index.snapshot import Snapshot, open_snapshot
 from dtrag_core.index.vectors import VectorIndex
 from dtrag_core.index.warm_up import warm_up
@@ -39,8 +40,8 @@ _EVERYTHING: Final[Mask] = np.zeros(0, np.bool_)
 class EmbeddedEngine:
     """Searches one index directory; shared by threads, and its pages by processes.
 
-    Opening maps the files, loads the vocabulary and runs each kernel once, so that no search
-    pays for compiling. When a writer has put a new generation in place, it is opened in the
+    Opening maps the files and runs each kernel once, so that no search pays for compiling; pages
+    are brought in in the background, those of vectors once they are used. When a writer has put a new generation in place, it is opened in the
     background and serves the searches that begin after that; `refresh` waits for it. Raises the
     IndexDirectoryError family on a directory it cannot use.
     """
@@ -59,6 +60,9 @@ class EmbeddedEngine:
         self._opener = ThreadPoolExecutor(1, "generation")
         self._opening: Future[None] | None = None
         self._look_again = 0
+        self._parts: set[Part] = set()
+        self._populated: set[tuple[str, Part]] = set()
+        self._use("postings")
         warm_up(self.snapshot)
         fusion.warm_up()
 
@@ -85,6 +89,7 @@ class EmbeddedEngine:
     def session(self, switches: Switches) -> "EmbeddedSession":
         """Return a session over the present generation, which keeps it to its end."""
         self._look_for_generation()
+        self._use("codes" if switches.int8 or switches.ann else "float32")
         return EmbeddedSession(self._analyzer, self.snapshot, self._info, switches)
 
     def refresh(self) -> None:
@@ -100,6 +105,8 @@ class EmbeddedEngine:
                 f"{self.directory} was replaced by an index with embedder {now}, it was opened "
                 f"with {before}; open it again"
             )
+        for part in tuple(self._parts):
+            self._populate(snapshot, part)
         self.snapshot, self._info, self._seen = snapshot, _info(snapshot), seen
 
     def embed_query(self, text: str) -> FloatArray:
@@ -130,6 +137,18 @@ class EmbeddedEngine:
         except FileNotFoundError:
             return self._seen
         return status.st_ino, status.st_mtime_ns
+
+    def _use(self, part: Part) -> None:
+        """Have a part's pages at hand, in the background, when it is used for the first time."""
+        if part not in self._parts:
+            self._parts.add(part)
+            self._opener.submit(self._populate, self.snapshot, part)
+
+    def _populate(self, snapshot: Snapshot, part: Part) -> None:
+        for segment in snapshot.segments:
+            if (segment.entry.name, part) not in self._populated:
+                self._populated.add((segment.entry.name, part))
+                populate(segment.files.arrays(part))
 
     def _look_for_generation(self) -> None:
         if self._opening is not None:

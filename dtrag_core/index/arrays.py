@@ -1,16 +1,21 @@
 """Arrays in files: mapped one by one, or several in an archive; nothing in them is pickled."""
 
+import ctypes
+import mmap
 import os
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.errors import IndexCorruptError
+
+_POPULATE_READ: Final = 22  # MADV_POPULATE_READ
 
 
 def mapped(path: Path) -> NDArray[Any]:
@@ -29,6 +34,21 @@ def mapped(path: Path) -> NDArray[Any]:
 def mapped_group(directory: Path, prefix: str, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     """Map what `write_group` wrote under these names. Raises as `mapped` does."""
     return {name: mapped(directory / f"{prefix}{name}.npy") for name in names}
+
+
+def populate(arrays: Iterable[NDArray[Any]]) -> None:
+    """Have the pages of mapped arrays in memory and in this process's page tables.
+
+    Else the first search that touches a page waits for it. Does nothing where the system has no
+    such advice (Linux before 5.14, others) or refuses it.
+    """
+    if sys.platform != "linux":
+        return
+    madvise = ctypes.CDLL(None).madvise
+    for array in arrays:
+        first = array.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
+        size = array.ctypes.data + array.nbytes - first
+        madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), _POPULATE_READ)
 
 
 def write_group(directory: Path, prefix: str, arrays: Mapping[str, NDArray[Any]]) -> None:

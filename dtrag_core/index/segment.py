@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -29,6 +29,8 @@ CHUNKS: Final = "chunks.arrow"
 FLOAT32, CODES, SCALES = "vectors_float32.npy", "vectors_int8.npy", "vectors_scales.npy"
 BOUNDS: Final = "vectors_bounds.npy"
 _POSTINGS, _FORWARD, _VOCABULARY = "postings_", "forward_", "vocabulary_"
+
+Part = Literal["postings", "codes", "float32"]
 
 
 def write_segment(
@@ -87,6 +89,12 @@ class SegmentFiles:
         self.scales: FloatArray = mapped(directory / SCALES)
         self.bounds: NDArray[np.int32] = mapped(directory / BOUNDS)
         self.float32: FloatArray = mapped(directory / FLOAT32)
+
+    def arrays(self, part: Part) -> list[NDArray[Any]]:
+        """Return what a search reads of one part."""
+        if part == "postings":
+            return list(self.postings.arrays().values())
+        return [self.codes, self.scales, self.bounds] if part == "codes" else [self.float32]
 
     @cached_property
     def forward(self) -> ForwardIndex:
