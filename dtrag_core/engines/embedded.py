@@ -41,9 +41,10 @@ class EmbeddedEngine:
     """Searches one index directory; shared by threads, and its pages by processes.
 
     Opening maps the files and runs each kernel once, so that no search pays for compiling; pages
-    are brought in in the background, those of vectors once they are used. When a writer has put a new generation in place, it is opened in the
-    background and serves the searches that begin after that; `refresh` waits for it. Raises the
-    IndexDirectoryError family on a directory it cannot use.
+    are read ahead in the background, those of vectors once these are used. When a writer has put a
+    new generation in place, it is opened in the background and serves the searches that begin
+    after that; `refresh` waits for it. Raises the IndexDirectoryError family on a directory it
+    cannot use.
     """
 
     def __init__(self, directory: Path) -> None:
