@@ -100,12 +100,13 @@ class EmbeddedEngine:
         """
         seen = self._stamp()
         snapshot = open_snapshot(self.directory, self.snapshot)
-        before, now = self.manifest.embedder_fingerprint, snapshot.manifest.embedder_fingerprint
-        if before != now:
-            raise IndexMismatchError(
-                f"{self.directory} was replaced by an index with embedder {now}, it was opened "
-                f"with {before}; open it again"
-            )
+        before, now = self.manifest, snapshot.manifest
+        for name in ("embedder_fingerprint", "analyzer"):
+            if getattr(before, name) != getattr(now, name):
+                raise IndexMismatchError(
+                    f"{self.directory} was replaced by an index with {name} {getattr(now, name)}, "
+                    f"it was opened with {getattr(before, name)}; open it again"
+                )
         for part in tuple(self._parts):
             self._populate(snapshot, part)
         self.snapshot, self._info, self._seen = snapshot, _info(snapshot), seen
@@ -152,11 +153,12 @@ class EmbeddedEngine:
                 populate(segment.files.arrays(part))
 
     def _look_for_generation(self) -> None:
-        if self._opening is not None:
-            if not self._opening.done():
+        opening = self._opening  # another thread may take it away
+        if opening is not None:
+            if not opening.done():
                 return
-            finished, self._opening = self._opening, None
-            finished.result()
+            self._opening = None
+            opening.result()
         now = time.monotonic_ns()
         if now < self._look_again:
             return

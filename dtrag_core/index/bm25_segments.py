@@ -72,12 +72,14 @@ def check_settings(settings: BM25Settings) -> None:
 
 
 def merge(parts: Sequence[Candidates], depth: int) -> Candidates:
-    """Return the `depth` best of several searches over different rows."""
-    return _best(
-        np.concatenate([np.zeros(0, np.int32), *(part.ids for part in parts)]),
-        np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)]),
-        depth,
-    )
+    """Return the `depth` best of several searches over different rows, by BM25 or by vector.
+
+    Scores of any sign are kept: what no leg should return, its parts have not returned.
+    """
+    ids = np.concatenate([np.zeros(0, np.int32), *(part.ids for part in parts)])
+    scores = np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)])
+    best = np.lexsort((ids, -scores))[:depth]
+    return Candidates(ids[best], scores[best])
 
 
 class BM25Index:
@@ -157,6 +159,11 @@ class BM25Index:
         self, query: QueryTerms, depth: int, mask: Mask, shard: int, shards: int
     ) -> Candidates:
         """Return the same over one of `shards` parts of the rows; `merge` joins the parts."""
+        if len(mask) not in (0, self._rows):
+            raise InvalidRequestError(
+                f"the mask has {len(mask):,} rows, the index {self._rows:,}; make it from the "
+                "filters of the same session"
+            )
         depth = min(depth, self._rows)
         if not len(query.weights) or depth < 1:
             return Candidates(np.zeros(0, np.int32), np.zeros(0, np.float32))

@@ -88,7 +88,10 @@ def open_snapshot(directory: Path, before: Snapshot | None = None) -> Snapshot:
         manifest = read_manifest(directory)
         try:
             check_files(directory, manifest)
-            return _open(directory, manifest, before)
+            opened = _open(directory, manifest, before)
+            # A rebuild may have put files of the same names in place meanwhile.
+            if read_manifest(directory) == manifest:
+                return opened
         except (IndexCorruptError, FileNotFoundError) as error:
             # A writer takes away what a newer generation does not need.
             if read_manifest(directory) != manifest:

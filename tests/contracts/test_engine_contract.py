@@ -9,6 +9,7 @@ import pytest
 from dtrag_core.engines.base import Engine
 from dtrag_core.engines.registry import ENGINES, open_engine
 from dtrag_core.errors import EmbeddingError, InvalidRequestError, UnknownNameError
+from dtrag_core.optimization.legs import ShardedSession
 from dtrag_core.types import LEGACY, OPTIMIZED, Filters, FloatArray, Switches
 
 QUERY = "split a string into a list of words"
@@ -55,6 +56,30 @@ def test_depth_beyond_the_corpus_returns_everything(engine: Engine, switches: Sw
     chunks = engine.info.chunks
     near = engine.session(switches).vector_leg(embedded(engine), chunks + 100, None)
     assert sorted(near.ids.tolist()) == list(range(chunks))
+
+
+@BOTH
+def test_legs_in_parts_find_what_whole_legs_find(engine: Engine, switches: Switches) -> None:
+    session = engine.session(switches)
+    if not isinstance(session, ShardedSession):
+        pytest.skip("this engine does not cut its legs")
+    # The opposite of a query: most cosines are negative.
+    vector = -embedded(engine)
+    for depth in (10, engine.info.chunks):
+        for shards in (2, 3):
+            for whole, jobs in (
+                (
+                    session.vector_leg(vector, depth, None),
+                    session.vector_shards(vector, depth, None, shards),
+                ),
+                (
+                    session.bm25_leg(QUERY, depth, None),
+                    session.bm25_shards(QUERY, depth, None, shards),
+                ),
+            ):
+                parts = session.merge([job() for job in jobs], depth)
+                assert parts.ids.tolist() == whole.ids.tolist()
+                assert parts.scores.tolist() == whole.scores.tolist()
 
 
 @BOTH
