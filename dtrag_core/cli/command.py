@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dtrag_core import __version__
 from dtrag_core.cli import (
     bench,
+    certified,
     check,
     compare,
     index,
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         peers,
         scaling,
         search,
+        certified,
         index,
         listings,
         sparse,

@@ -20,9 +20,10 @@ from dtrag_core.cli.output import printable, say, say_json
 from dtrag_core.cli.progress import shown_progress
 from dtrag_core.config import BM25Settings
 from dtrag_core.errors import InvalidRequestError
-from dtrag_core.types import Fusion, Hit, Mode, SearchResult
+from dtrag_core.types import Fusion, Hit, Mode, SearchParams, SearchResult
 
 if TYPE_CHECKING:
+    from dtrag_core.search.certified import Certificate
     from dtrag_core.search.dao import SearchDAO
 
 _SNIPPET: Final = 160
@@ -63,6 +64,11 @@ def register(commands: Commands) -> None:
     )
     parser.add_argument(
         "--bm25-weight", type=float, metavar="W", help="0 to 1, of the weighted fusion"
+    )
+    parser.add_argument(
+        "--certified",
+        action="store_true",
+        help="search as deep as it takes to prove the hits to be the full corpus' best",
     )
     add_json(parser)
 
@@ -107,10 +113,17 @@ def _fusion(args: argparse.Namespace, default: Fusion) -> Fusion:
 async def _results(
     dao: "SearchDAO", args: argparse.Namespace, fusion: Fusion
 ) -> Sequence[SearchResult]:
+    from dtrag_core.search.request import parse_filters
+
     asked = {"canonical_in": args.path, "doc_type": args.doc_type}
     # A corpus of three chunks should not fail over a number nobody asked for.
     topk = min(_TOPK, dao.engine.info.chunks) if args.topk is None else args.topk
     filters = {name: values for name, values in asked.items() if values is not None}
+    if args.certified:
+        params = SearchParams(topk, filters=parse_filters(filters or None), fusion=fusion)
+        return [
+            await dao.certified_search(args.query, params, mode=mode) for mode in _MODES[args.mode]
+        ]
     return [
         await dao.hybrid_search(args.query, filters or None, topk, mode=mode, fusion=fusion)
         for mode in _MODES[args.mode]
@@ -124,9 +137,20 @@ def _rendered(result: SearchResult, fusion: Fusion) -> str:
         f"{span.name} {(span.end_ns - span.start_ns) / 1e6:.2f}" for span in result.timings
     )
     lines = [f"{result.mode}: {len(result.hits)} hits, {how}, legs {legs}"]
+    certificate = getattr(result, "certificate", None)
+    if certificate is not None:
+        lines.append(_certified(certificate))
     for hit in result.hits:
         lines += _hit(hit)
     return "\n".join([*lines, f"spans in ms (one search, no measurement): {spans}"])
+
+
+def _certified(certificate: "Certificate") -> str:
+    return (
+        f"certified: the full corpus' best by {certificate.vectors}; {certificate.rounds} rounds, "
+        f"legs {certificate.bm25_depth:,} and {certificate.vector_depth:,} deep, "
+        f"{certificate.scored:,} chunks scored"
+    )
 
 
 def _hit(hit: Hit) -> list[str]:

@@ -23,6 +23,8 @@ from dtrag_core.optimization.legs import (
 from dtrag_core.optimization.memory_optimizer import stream_slices
 from dtrag_core.ranking.fusion import fuse, known_scores, order_by_score, union_by_rank
 from dtrag_core.search.cache import SingleFlightCache
+from dtrag_core.search.certified import CertifiedResult, certified_ranking
+from dtrag_core.search.ranked import Ranked
 from dtrag_core.search.request import (
     FiltersLike,
     SearchRequest,
@@ -44,16 +46,6 @@ from dtrag_core.types import (
 )
 
 _STREAM_ABOVE_BYTES: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """The best chunks of one search before their texts are read: arrays of one length."""
-
-    ids: IdArray
-    fused: FloatArray
-    bm25: FloatArray
-    cosine: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +111,26 @@ class SearchDAO:
         result, source = await self.caches.results.get_or_compute(key, compute)
         return result if source == "miss" else replace(result, from_cache=True, timings=())
 
+    async def certified_search(
+        self, query: str, params: SearchParams, *, mode: Mode = "optimized"
+    ) -> CertifiedResult:
+        """Return the `topk` best chunks of the full corpus, and what proving that took.
+
+        The legs start from the depths in `params` and are deepened as far as it takes;
+        `rerank_candidates` limits nothing. Vectors are those of the mode, float32 or int8 codes,
+        and all of them are searched, whatever `switches.ann` says; the legs run in turn, without
+        the caches. Raises as `hybrid_search` does.
+        """
+        switches = LEGACY if mode == "legacy" else Switches(int8=self.switches.int8)
+        session = self.engine.session(switches)
+        request = _normalize(session, query, params, mode)
+        embed = partial(self.engine.embed_query, request.query)
+        ranked, certificate, spans = certified_ranking(session, request, embed, codes=switches.int8)
+        hits, fetch_span = await self._hits(session, ranked)
+        return CertifiedResult(
+            hits, mode, switches, False, (*spans, fetch_span), certificate=certificate
+        )
+
     async def search_ids(self, query: str, params: SearchParams) -> tuple[str, ...]:
         """Return the ids alone of the best chunks of an optimised search; no text is read."""
         session = self.engine.session(self.switches)
@@ -147,21 +159,7 @@ class SearchDAO:
     ) -> SearchResult:
         legs = await self._legs(session, request)
         ranked, fused_span = _rank(session, request, legs)
-        size = len(ranked.ids) * session.longest_text
-        if size > _STREAM_ABOVE_BYTES:
-            size = sum(session.text_bytes(ranked.ids))
-        if size > self.executor.byte_budget:
-            raise MemoryBudgetError(
-                size, self.executor.byte_budget, "lower topk, or read the hits by stream_search"
-            )
-        if size > _STREAM_ABOVE_BYTES:
-            read = partial(self._parts, session)
-            stream = self.executor.execute_with_memory_optimization(read, ranked)
-            started = time.perf_counter_ns()
-            hits = tuple([hit async for part in stream for hit in part])
-            fetch_span = Span("fetch", started, time.perf_counter_ns(), get_ident())
-        else:
-            hits, fetch_span = timed("fetch", _fetch, session, ranked)
+        hits, fetch_span = await self._hits(session, ranked)
         spans = (*legs.spans, fused_span, fetch_span)
         return SearchResult(hits, "optimized", self.switches, legs.overlapped, spans, legs.plan)
 
@@ -195,6 +193,23 @@ class SearchDAO:
 
         key = (self.engine.info.content_hash, request.query)
         return (await cache.get_or_compute(key, compute))[0]
+
+    async def _hits(self, session: Session, ranked: Ranked) -> tuple[tuple[Hit, ...], Span]:
+        """Read the texts, in parts if they are large; MemoryBudgetError if they are too large."""
+        size = len(ranked.ids) * session.longest_text
+        if size > _STREAM_ABOVE_BYTES:
+            size = sum(session.text_bytes(ranked.ids))
+        if size > self.executor.byte_budget:
+            raise MemoryBudgetError(
+                size, self.executor.byte_budget, "lower topk, or read the hits by stream_search"
+            )
+        if size > _STREAM_ABOVE_BYTES:
+            read = partial(self._parts, session)
+            stream = self.executor.execute_with_memory_optimization(read, ranked)
+            started = time.perf_counter_ns()
+            hits = tuple([hit async for part in stream for hit in part])
+            return hits, Span("fetch", started, time.perf_counter_ns(), get_ident())
+        return timed("fetch", _fetch, session, ranked)
 
     def _parts(self, session: Session, ranked: Ranked) -> Iterator[tuple[Hit, ...]]:
         sizes = np.array(session.text_bytes(ranked.ids), np.int64)

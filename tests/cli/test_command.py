@@ -16,6 +16,7 @@ COMMANDS = (
     "bench",
     "compare",
     "search",
+    "certified",
     "index build",
     "index info",
     "index verify",

@@ -71,6 +71,20 @@ def test_fusion_is_what_was_asked_for(dtrag: Dtrag, index: Path) -> None:
     assert rrf["hits"][0]["score"] == pytest.approx(2 / 61)
 
 
+@pytest.mark.parametrize("fusion", ["weighted", "rrf"])
+def test_certified_hits_come_with_what_it_took(dtrag: Dtrag, index: Path, fusion: str) -> None:
+    query = ("search", "a herb of dry slopes", "--index", index, "--topk", "2")
+    asked = (*query, "--fusion", fusion, "--mode", "both", "--certified")
+
+    legacy, optimized = results(dtrag(*asked, "--json"))
+
+    assert titles(legacy) == titles(optimized)
+    assert titles(legacy)[0] == "Thyme"
+    assert legacy["certificate"]["vectors"] == "float32"
+    assert optimized["certificate"]["vectors"] == "int8 codes"
+    assert "certified: the full corpus' best by float32; " in dtrag(*asked).stdout
+
+
 def test_a_dataset_is_indexed_on_first_use(dtrag: Dtrag, notes: Path, tmp_path: Path) -> None:
     spec = f"jsonl:{notes}"
     first = results(dtrag("search", "acorns", "--dataset", spec, "--json"))
