@@ -40,7 +40,7 @@ from IPython.display import HTML
 from dtrag_core.bench.results import write_result
 from dtrag_core.bench.settings import MeasureSettings
 from dtrag_core.report import figures_cost, figures_load, figures_speed
-from dtrag_core.report import tables_cost, tables_run, tables_speed
+from dtrag_core.report import tables_cost, tables_run, tables_speed, while_written
 from dtrag_core.report.html import verdicts_html, write_report
 from dtrag_core.report.progress import notebook_progress
 from dtrag_core.workbench import measure
@@ -110,6 +110,14 @@ figures_load.capacity(result)
 
 # %%
 figures_load.load(result)
+
+# %% [markdown]
+# ## While chunks are added
+#
+# The same searches with and without a process beside them that writes the index.
+
+# %%
+while_written.latencies(result)
 
 # %% [markdown]
 # ## Cache, memory, quality

@@ -4,19 +4,14 @@ A task takes its `TaskInput` and returns plain JSON, with the targets it decides
 """
 
 import asyncio
-import sys
-import tracemalloc
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import numpy as np
-
 from dtrag_core.bench.arms import (
     AGAIN_ARM,
     ARMS,
-    LEGACY_ARM,
     OPTIMIZED_ARM,
     SEQUENTIAL_ARM,
     Arm,
@@ -27,7 +22,6 @@ from dtrag_core.bench.arms import (
 from dtrag_core.bench.capacity import Step, find_capacity, judged_step
 from dtrag_core.bench.clock import NS_PER_MS, NS_PER_S, RealClock, StallWatch, precise_loop
 from dtrag_core.bench.environment import capture_environment
-from dtrag_core.bench.footprint import evict_files, file_resident, process_memory
 from dtrag_core.bench.gates import HOST_STALLS, gate_bracket, gate_errors, gate_percentile
 from dtrag_core.bench.generator import self_test
 from dtrag_core.bench.load import run_load
@@ -37,14 +31,11 @@ from dtrag_core.bench.settings import MeasureSettings
 from dtrag_core.bench.workload import round_queries
 from dtrag_core.engines.base import Engine
 from dtrag_core.engines.registry import open_engine
-from dtrag_core.optimization.async_executor import AsyncExecutionOptimizer
-from dtrag_core.search.dao import SearchDAO
 from dtrag_core.targets import PERFORMANCE_TARGETS
-from dtrag_core.types import LEGACY, OPTIMIZED, Progress, SearchParams
+from dtrag_core.types import Progress
 
 T = TypeVar("T")
 _EXTRA_RATE_SECONDS: Final = 10.0
-_LARGE_RESULT_BYTES: Final = 256 << 20
 _STALLS_EXCUSE: Final = 0.01  # of the run's time: less cannot move a P95 past its target
 
 
@@ -220,70 +211,6 @@ def capacity(task: TaskInput, progress: Progress) -> dict[str, Any]:
         arm.close()
 
 
-def memory(task: TaskInput, progress: Progress) -> dict[str, Any]:
-    """Count what one arm needs resident, inside and from outside, after a workload."""
-    files = [path for path in sorted(task.location.rglob("*")) if path.is_file()]
-    evict_files(files)
-    engine = task.open()
-    arm = open_arm(engine, task.part, task.settings.depths)
-    asked = task.queries[:500]
-
-    async def work() -> None:
-        for number, query in enumerate(asked, 1):
-            await arm(query)
-            progress(f"memory, {task.part}", number, len(asked))
-
-    run(work())
-    outside = {**process_memory().to_json(), "file_resident": file_resident(files)}
-    switches = LEGACY if task.part == LEGACY_ARM else OPTIMIZED
-    streaming = None if task.part == LEGACY_ARM else _streaming_peaks(arm, asked[0])
-    arm.close()
-    return {
-        "inside": dict(engine.resident_bytes(switches)),
-        "postings": engine.info.postings,
-        "outside": outside,
-        "streaming": streaming,
-    }
-
-
-def _streaming_peaks(arm: Arm, query: str) -> dict[str, int]:
-    """Return the peak of reading a large result set whole, and part by part."""
-    engine = arm.dao.engine
-    most = min(5_000, engine.info.chunks)
-    session = engine.session(arm.switches)
-    sizes = np.array(session.text_bytes(np.arange(most, dtype=np.int32)), np.int64)
-    topk = max(1, min(most, int(_LARGE_RESULT_BYTES / max(float(sizes.mean()), 1.0))))
-    params = SearchParams(topk, topk, topk, 2 * topk)
-    unlimited = AsyncExecutionOptimizer(byte_budget=sys.maxsize)
-
-    async def whole() -> None:
-        dao = SearchDAO(engine, unlimited, switches=arm.switches)
-        result = await dao.hybrid_search(query, None, topk, topk, topk, 2 * topk)
-        del result
-
-    async def streamed() -> None:
-        async for part in arm.dao.stream_search(query, params):
-            del part
-
-    try:
-        return {
-            "budget_bytes": arm.dao.executor.byte_budget,
-            "peak_whole_bytes": _peak(whole),
-            "peak_streamed_bytes": _peak(streamed),
-        }
-    finally:
-        unlimited.close()
-
-
-def _peak(job: Callable[[], Coroutine[Any, Any, None]]) -> int:
-    tracemalloc.start()
-    try:
-        run(job())
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
 async def _warm(arm: Arm, task: TaskInput) -> None:
     for query in task.queries[len(task.queries) - task.settings.warmup :]:
         await arm(query)
@@ -306,5 +233,4 @@ MEASURING_TASKS: Final[Mapping[str, Task]] = {
     "rounds": rounds,
     "load": load,
     "capacity": capacity,
-    "memory": memory,
 }

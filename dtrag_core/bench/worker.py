@@ -85,12 +85,19 @@ def _serve() -> int:
     # Imported here: the process that only starts workers needs none of it.
     from dtrag_core.bench.cache_mix import cache
     from dtrag_core.bench.ingest import ingest
+    from dtrag_core.bench.memory_task import memory
     from dtrag_core.bench.quality_task import quality
     from dtrag_core.bench.settings import MeasureSettings
     from dtrag_core.bench.tasks import MEASURING_TASKS, TaskInput
 
     order = json.load(sys.stdin)
-    tasks = {**MEASURING_TASKS, "cache": cache, "ingest": ingest, "quality": quality}
+    tasks = {
+        **MEASURING_TASKS,
+        "cache": cache,
+        "ingest": ingest,
+        "memory": memory,
+        "quality": quality,
+    }
     answer = Path(order["answer"])
     task = TaskInput(
         order["engine"],

@@ -17,6 +17,16 @@ ARMS: Final[Mapping[str, str]] = {
 }
 """The arms a report compares, in order, by their keys in a result."""
 
+OTHER_ARMS: Final[Mapping[str, str]] = {
+    "legacy_overlap": "legacy + overlap",
+    "int8": "legacy + overlap + int8",
+    "ann": "legacy + overlap + int8 + ann",
+    "without_overlap": "optimised without overlap",
+    "without_int8": "optimised without int8, so without ann",
+    "without_ann": "optimised without ann",
+}
+"""The arms of the ladder, and of leaving one switch out."""
+
 
 def significant(value: float | None, digits: int = 3) -> str:
     """Return a number with `digits` significant digits or more: 1,234 / 12.3 / 0.0456."""

@@ -1,8 +1,8 @@
 """What a report says, section by section: a few plain sentences, then figures and tables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from shlex import quote
-from typing import Any, Final
+from typing import Final
 
 from dtrag_core.bench.histogram import Histogram
 from dtrag_core.report import (
@@ -28,6 +28,7 @@ from dtrag_core.report.formats import (
     span,
 )
 from dtrag_core.report.section import Section
+from dtrag_core.report.speedup import speedup
 from dtrag_core.report.table import Table
 from dtrag_core.report.while_written import while_written
 
@@ -63,45 +64,6 @@ def _timeline(result: Result) -> Section:
             "the one at P95. The table gives the mean cost of each step run one after the other.",
         ),
         (figures_speed.timelines(result), tables_speed.legs(result)),
-    )
-
-
-def _costs(decision: Mapping[str, Any]) -> str:
-    costs = decision.get("costs_us", {})
-    shown = (f"{plan.replace('_', ' ')} {significant(us)} µs" for plan, us in costs.items())
-    return f" What a search's legs cost by each plan: {', '.join(shown)}." if costs else ""
-
-
-_PLANS: Final = {
-    "in_turn": "run the legs in turn",
-    "overlapped": "run the legs together",
-    "sharded": "cut each leg over the cores",
-    "sharded_overlapped": "run the legs together, each cut over the cores",
-}
-
-
-def _speedup(result: Result) -> Section:
-    overlap = result["speedup"]["overlap"]
-    decision, measured = overlap["decision"], overlap["measured"]
-    chosen = _PLANS[decision.get("plan", "overlapped" if decision["overlap"] else "in_turn")]
-    share = result["modes"]["optimized"].get("overlapped_share", 0.0)
-    ran = f"run together in {percent(share)} % of the searches, and with the cost of deciding, they"
-    return Section(
-        "speedup",
-        "Speed-up, and what brings it",
-        (
-            "A ratio of 1 means no difference; an interval that touches the grey band is not told "
-            "apart from noise. Each ratio is the geometric mean over rounds, with Student's t "
-            "interval on its logarithm.",
-            "Running two legs at the same time could bring at most "
-            f"{decimals(overlap['bound'])} {TIMES} here; {ran} brought "
-            f"{decimals(measured['value'])} {TIMES} ({bounds(measured)}). The executor decided to "
-            f"{chosen}: {decision['reason']} "
-            f"(BM25 {significant(decision['bm25_us'])} µs, vector "
-            f"{significant(decision['vector_us'])} µs, hand-over "
-            f"{significant(decision['hop_us'])} µs).{_costs(decision)}",
-        ),
-        (figures_speed.forest(result), tables_speed.ladder(result), figures_speed.rounds(result)),
     )
 
 
@@ -214,6 +176,20 @@ def _memory(result: Result) -> Section:
     )
 
 
+def _vectors(result: Result) -> str:
+    """Say how vectors are searched, and what that found at build; nothing in an older result."""
+    found = result["engine"].get("vectors")
+    if found is None:
+        return ""
+    if found["structure"] == "exact":
+        return "Vectors are searched exactly: looking at lists first saves nothing here."
+    return (
+        f"Vectors are searched in {count(found['probes'])} of their lists, which at build found "
+        f"{decimals(found['recall_at_10'], 4)} of the true ten nearest over "
+        f"{found['queries']:,} held-out queries (wanted: {found['floor']:g})."
+    )
+
+
 def _quality(result: Result) -> Section:
     judged, same = result["quality"]["judged"], result["quality"]["optimized_vs_legacy"]
     equal = "equal" if same["equal"] else "not shown to be equal"
@@ -221,15 +197,8 @@ def _quality(result: Result) -> Section:
     first = (
         f"Optimised and legacy are {equal} in quality, decided by {basis[same['basis']]}: overlap "
         f"{decimals(same['overlap_at_10'], 4)}, and the interval of the difference must stay above "
-        f"{same['margin']:g}."
+        f"{same['margin']:g}. {_vectors(result)}"
     )
-    found = result["engine"].get("vectors")
-    if found is not None and found["structure"] == "ivf":
-        first += (
-            f" At build, the lists a search looks at found {decimals(found['recall_at_10'], 4)} of "
-            f"the true ten nearest over {found['queries']:,} held-out queries (wanted: "
-            f"{found['floor']:g})."
-        )
     drawing = figures_cost.quality(result)
     if judged is None or drawing is None:
         none = "This dataset has no judged test queries, so that no method can be ranked."
@@ -284,7 +253,8 @@ def command(result: Result) -> str:
         "seed": work["seed"],
     }
     named = [f"--{name} {quote(str(value))}" for name, value in options.items()]
-    times = [f"-p {name}={work[name]:.1f}" for name in ("load_seconds", "capacity_seconds")]
+    lengths = ("load_seconds", "capacity_seconds", "ingest_seconds")
+    times = [f"-p {name}={work[name]:.1f}" for name in lengths if name in work]
     return " ".join(["dtrag report", *named, *times])
 
 
@@ -303,7 +273,7 @@ def _reproduce(result: Result) -> Section:
 _SECTIONS: Final[tuple[Callable[[Result], Section], ...]] = (
     _latency,
     _timeline,
-    _speedup,
+    speedup,
     _capacity,
     _load,
     _cache,

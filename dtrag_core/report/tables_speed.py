@@ -8,6 +8,7 @@ from dtrag_core.bench.histogram import CARRIED_FROM, Histogram
 from dtrag_core.report.formats import (
     ARMS,
     NOTHING,
+    OTHER_ARMS,
     TIMES,
     Result,
     bounds,
@@ -38,6 +39,7 @@ def latency(result: Result) -> Table:
     """Percentiles of every arm of the rounds."""
     modes: Mapping[str, Any] = result["modes"]
     others = [arm for arm in modes if arm not in ARMS]
+    names = {**ARMS, **OTHER_ARMS}
     rows: list[tuple[str, ...]] = []
     notes: list[str] = []
     for arm in (*ARMS, *others):
@@ -45,7 +47,7 @@ def latency(result: Result) -> Table:
         shown = mode["percentiles_ms"]
         share = mode.get("overlapped_share")
         on = [name for name, is_on in mode["switches"].items() if is_on]
-        name = ARMS.get(arm, arm.replace("_", " "))
+        name = names.get(arm, arm.replace("_", " "))
         rows.append(
             (
                 name,
@@ -81,7 +83,7 @@ def ratios(result: Result) -> Sequence[tuple[str, str, Mapping[str, Any]]]:
     ]
     return [
         ("legacy / optimised", "whole", speedup["end_to_end"]),
-        ("sequential / overlapped", "scheduling alone", speedup["scheduling"]),
+        ("sequential / optimised", "scheduling alone", speedup["scheduling"]),
         *steps,
         *without,
         ("optimised / the same again", "noise", result["noise_floor"]["a_a"]),

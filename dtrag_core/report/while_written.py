@@ -25,14 +25,18 @@ def while_written(result: Result) -> Section:
         f"{ingest['generations_written']:,} generations and up to {ingest['segments']['most']} "
         "segments.",
     )
-    return Section("ingest", title, text, (_latencies(result),))
+    return Section("ingest", title, text, (latencies(result),))
 
 
-def _latencies(result: Result) -> Table:
+def latencies(result: Result) -> Table:
+    """Latency with and without a writer beside; empty where it was not measured."""
     rows: list[tuple[str, ...]] = []
     notes: list[str] = []
+    ingest = result.get("ingest") or {}
     for key, name in (("idle", "index at rest"), ("during", "index being written")):
-        held = result["ingest"][key]
+        if key not in ingest:
+            continue
+        held = ingest[key]
         shown = held["percentiles_ms"]
         rows.append((name, count(held["n"]), *(significant(shown[p]) for p in ("p50", "p95"))))
         notes += carried_notes(held["n"], {p: shown[p] for p in ("p50", "p95")})

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-EXPECTED = {FOLDER / "phase2_report.ipynb", FOLDER / "explore.ipynb"}
+EXPECTED = {FOLDER / f"{name}.ipynb" for name in ("phase2_report", "explore", "peers", "scaling")}
 NOTEBOOKS = [
     pytest.param(path, id=path.stem) for path in sorted(EXPECTED | {*FOLDER.glob("*.ipynb")})
 ]

@@ -1,21 +1,28 @@
 """A whole result made from seeded numbers, through the real histograms."""
 
 import copy
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from dtrag_core.bench.arms import AGAIN_ARM, ARMS, LADDER, WITHOUT
 from dtrag_core.bench.histogram import Histogram
 from dtrag_core.targets import PERFORMANCE_TARGETS
 
-ARMS = {
-    "legacy": (False, False, 1.30),
-    "legacy_overlap": (True, False, 1.24),
-    "optimized_sequential": (False, True, 1.12),
-    "optimized": (True, True, 1.06),
-    "optimized_again": (True, True, 1.06),
+SCALES = {
+    "legacy": 1.30,
+    "legacy_overlap": 1.24,
+    "int8": 1.18,
+    "ann": 1.09,
+    "optimized_sequential": 1.12,
+    "without_overlap": 1.10,
+    "without_int8": 1.20,
+    "without_ann": 1.15,
+    "optimized": 1.06,
+    "optimized_again": 1.06,
 }
 ROUNDS, PROCESSES = 50, 5
 
@@ -46,20 +53,24 @@ def timeline(label: str, total_ms: float, *, overlapped: bool) -> dict[str, Any]
 
 
 def mode(rng: np.random.Generator, arm: str) -> dict[str, Any]:
-    overlap, int8, scale = ARMS[arm]
-    values: NDArray[np.int64] = (rng.lognormal(np.log(scale * 1e6), 0.32, 5_000)).astype(np.int64)
+    switches = asdict(ARMS[arm][1])
+    overlap = switches["overlap"]
+    values: NDArray[np.int64] = (rng.lognormal(np.log(SCALES[arm] * 1e6), 0.32, 5_000)).astype(
+        np.int64
+    )
     histogram = Histogram.of(values)
     shown = percentiles(histogram)
     assert shown["p50"] is not None
     assert shown["p95"] is not None
     return {
-        "switches": {"overlap": overlap, "int8": int8},
+        "switches": switches,
         "loop": "closed, one at a time",
         "n": histogram.count,
         "mean_ms": float(values.mean()) / 1e6,
         "percentiles_ms": shown,
         "histogram": histogram.to_json(),
         "overlapped_share": 0.973 if overlap else 0.0,
+        "plans": {"sharded_overlapped": 0.973, "in_turn": 0.027} if overlap else {"in_turn": 1.0},
         "timeline": [
             timeline("typical", shown["p50"], overlapped=overlap),
             timeline("p95", shown["p95"], overlapped=overlap),
@@ -166,7 +177,7 @@ def speedup(rng: np.random.Generator) -> dict[str, Any]:
         drift = rng.normal(1, 0.03)
         means = {
             arm: (scale * 1.05e6 * drift * rng.lognormal(0, 0.012, ROUNDS // PROCESSES)).tolist()
-            for arm, (_, _, scale) in ARMS.items()
+            for arm, scale in SCALES.items()
         }
         kernel = rng.normal(2.1e6, 3e4, ROUNDS // PROCESSES).tolist()
         rounds.append({"process": process, "reference_ns": kernel, "arms": means})
@@ -175,24 +186,15 @@ def speedup(rng: np.random.Generator) -> dict[str, Any]:
         "scheduling": interval(1.056, 0.008, ROUNDS),
         "ladder": [
             {
-                "rung": "legacy",
-                "cumulative": interval(1.0, 0.0, ROUNDS),
-                "step": interval(1, 0, 50),
-            },
-            {
-                "rung": "overlap",
-                "cumulative": interval(1.048, 0.009, ROUNDS),
-                "step": interval(1.048, 0.009, ROUNDS),
-            },
-            {
-                "rung": "int8",
-                "cumulative": interval(1.226, 0.011, ROUNDS),
-                "step": interval(1.169, 0.010, ROUNDS),
-            },
+                "rung": rung,
+                "cumulative": interval(SCALES["legacy"] / SCALES[arm], 0.011, ROUNDS),
+                "step": interval(before / SCALES[arm], 0.010, ROUNDS),
+            }
+            for before, (arm, rung) in zip((1.3, 1.3, 1.24, 1.18, 1.09), LADDER, strict=True)
         ],
         "leave_one_out": [
-            {"switch": "overlap", "ratio": interval(1.056, 0.008, ROUNDS)},
-            {"switch": "int8", "ratio": interval(1.169, 0.010, ROUNDS)},
+            {"switch": switch, "ratio": interval(SCALES[arm] / SCALES["optimized"], 0.01, ROUNDS)}
+            for switch, arm in WITHOUT.items()
         ],
         "overlap": {
             "bound": 1.43,
@@ -204,6 +206,8 @@ def speedup(rng: np.random.Generator) -> dict[str, Any]:
                 "bm25_us": 402.0,
                 "vector_us": 431.0,
                 "hop_us": 92.0,
+                "plan": "sharded_overlapped",
+                "costs_us": {"in_turn": 833.0, "overlapped": 523.0, "sharded_overlapped": 467.0},
             },
         },
         "rounds": rounds,
@@ -241,6 +245,7 @@ def memory() -> dict[str, Any]:
                 "optimized_bytes": 8_707_852,
                 "efficiency": 0.4482,
             },
+            "postings": 1_050_085,
         },
         "outside": {"legacy": outside(143_000_000), "optimized": outside(136_400_000)},
         "quality_cost": "/quality/optimized_vs_legacy",
@@ -280,6 +285,23 @@ def cache(rng: np.random.Generator) -> dict[str, Any]:
             {"s": s, "hit_rate": 0.2 + 0.518 * s**0.9, "ceiling": 0.6 + 0.229 * s}
             for s in exponents
         ],
+    }
+
+
+def ingest(rng: np.random.Generator) -> dict[str, Any]:
+    return {
+        "plan": {"rate": 500.0, "search_rate": 50.0, "pairs": 6, "period_s": 5.0, "seed": 20},
+        "idle": answers(rng, 2100.0, 1_500),
+        "during": answers(rng, 2900.0, 1_500),
+        "p95_ms": [[3.2, 4.4 + 0.1 * pair] for pair in range(6)],
+        "p95_ratio": interval(1.46, 0.07, 6),
+        "rate_reached": 487.0,
+        "deleted": 1_450,
+        "lag_s": {"median": 0.041, "max": 0.183},
+        "visible_after_s": {"median": 0.0223, "max": 0.0871},
+        "generations_written": 66,
+        "generations_served": 63,
+        "segments": {"start": 1, "most": 7, "end": 3},
     }
 
 
@@ -376,6 +398,14 @@ def make_result(seed: int = 20) -> dict[str, Any]:
             "analyzer": "code",
             "fusion": {"method": "weighted", "bm25_weight": 0.7, "rrf_k": 60},
             "cosine_min": -0.12,
+            "segments": 1,
+            "vectors": {
+                "structure": "ivf",
+                "probes": 24,
+                "recall_at_10": 0.9911,
+                "floor": 0.98,
+                "queries": 1_000,
+            },
         },
         "workload": {
             "queries_hash": "1234abcd5678ef90",
@@ -387,6 +417,7 @@ def make_result(seed: int = 20) -> dict[str, Any]:
             "load_seconds": 120.0,
             "segments": 12,
             "capacity_seconds": 60.0,
+            "ingest_seconds": 60.0,
             "rounds": ROUNDS,
             "queries_per_round": 100,
             "processes": PROCESSES,
@@ -408,12 +439,13 @@ def make_result(seed: int = 20) -> dict[str, Any]:
             }
             for metric, (value, low, high, n, verdict, reason) in TARGETS.items()
         ],
-        "modes": {arm: mode(rng, arm) for arm in ARMS},
+        "modes": {arm: mode(rng, arm) for arm in ARMS if arm != AGAIN_ARM},
         "load": load(rng),
         "capacity": capacity(),
         "speedup": speedup(rng),
         "memory": memory(),
         "cache": cache(rng),
+        "ingest": ingest(rng),
         "quality": quality(),
         "noise_floor": {"a_a": interval(1.003, 0.009, ROUNDS), "floor": 0.012},
     }

@@ -23,6 +23,8 @@ MARKED: dict[str, tuple[Any, str]] = {
     "speedup/overlap/bound": (1.618, "1.618"),
     "speedup/overlap/decision/hop_us": (87.3, "87.3"),
     "speedup/overlap/legs_us/bm25": (543.0, "543"),
+    "speedup/overlap/decision/costs_us/in_turn": (877.0, "in turn 877 µs"),
+    "speedup/ladder/3/step/value": (1.4142, "1.414"),
     "speedup/leave_one_out/1/ratio/value": (1.287, "1.287"),
     "speedup/scheduling/ci_low": (1.013, "1.013"),
     "capacity/low": (591.0, "591/s"),
@@ -36,14 +38,23 @@ MARKED: dict[str, tuple[Any, str]] = {
     "cache/curve/0/hit_rate": (0.3571, "35.71"),
     "memory/inside/vector_leg/efficiency": (0.6789, "67.9 %"),
     "memory/inside/optimized/postings": (3_333_333, "3.18"),
+    "memory/inside/postings": (3_149_999, "3,149,999 postings"),
     "memory/outside/legacy/uss": (222_222_222, "211.93"),
     "memory/streaming/peak_streamed_bytes": (5_555_555, "5.30 MiB"),
     "quality/judged/methods/rrf/ndcg_at_10": (0.5432, "0.543"),
     "quality/judged/hybrid_minus_bm25/value": (0.0357, "+0.0357"),
     "quality/optimized_vs_legacy/overlap_at_10": (0.9871, "0.9871"),
+    "ingest/idle/percentiles_ms/p95": (9.753, "9.75"),
+    "ingest/p95_ratio/value": (1.8642, "1.864"),
+    "ingest/rate_reached": (313.0, "reached 313"),
+    "ingest/visible_after_s/max": (0.0654, "65.4 ms"),
+    "ingest/segments/most": (17, "17 segments"),
     "noise_floor/floor": (0.0345, "3.5 %"),
     "environment/host/steal_share": (0.4321, "43.2"),
     "workload/seed": (424_242, "--seed 424242"),
+    "engine/vectors/recall_at_10": (0.9876, "0.9876"),
+    "engine/vectors/probes": (37, "37 of"),
+    "workload/ingest_seconds": (33.0, "ingest_seconds=33.0"),
     "engine/content_hash": ("feedfacecafebeef", "feedfacecafebeef"),
 }
 
@@ -175,6 +186,18 @@ def test_a_dataset_without_judgments_and_an_open_bracket_still_make_a_page(
     assert "confirmed to hold the service level: none" in text
     assert "No time was left." in text
     assert "was not measured in this run" in text
+
+
+def test_a_result_from_before_the_living_index_still_makes_a_page(example: dict[str, Any]) -> None:
+    del example["ingest"], example["engine"]["vectors"], example["memory"]["inside"]["postings"]
+    decision = example["speedup"]["overlap"]["decision"]
+    del decision["plan"], decision["costs_us"], example["workload"]["ingest_seconds"]
+
+    text = text_of(pages.render(example, sections(example)))
+
+    assert "Not measured in this run, or the embedder" in text
+    assert "decided to run the legs together:" in text
+    assert "ingest_seconds" not in text
 
 
 def test_the_files_are_written_whole_and_replace_an_earlier_report(

@@ -16,6 +16,7 @@ from dtrag_core.report import (
     tables_cost,
     tables_run,
     tables_speed,
+    while_written,
 )
 from dtrag_core.report.drawing import Drawing
 from dtrag_core.report.sections import command
@@ -35,6 +36,7 @@ TABLES = [
     tables_cost.memory_outside,
     tables_cost.quality_methods,
     tables_cost.quality_differences,
+    while_written.latencies,
 ]
 FIGURES: list[Callable[[Any], Drawing | None]] = [
     figures_speed.ecdf,
@@ -101,6 +103,24 @@ def test_a_percentile_the_sample_does_not_carry_is_a_dash_with_its_reason(
         f"{formats.NOTHING}  P99 is shown from 10,000 samples on; here are 5,000.",
         "Cold is the first search in a fresh process; the arm that comes first pays for the files.",
     )
+
+
+def test_every_arm_of_the_rounds_has_a_name_of_its_own(example: dict[str, Any]) -> None:
+    table = tables_speed.latency(example)
+
+    names = {row[0]: row[1] for row in table.rows}
+    assert len(names) == len(example["modes"]) == 9
+    assert names["legacy + overlap + int8 + ann"] == "overlap + int8 + ann"
+    assert names["optimised without overlap"] == "int8 + ann + shards"
+    assert names["optimised"] == "overlap + int8 + ann + shards"
+
+
+def test_every_rung_and_every_switch_left_out_has_its_ratio(example: dict[str, Any]) -> None:
+    labels = [row[0] for row in tables_speed.ladder(example).rows]
+
+    switches = ("overlap", "int8", "ann", "shards")
+    expected = [f"{verb} {switch}" for verb in ("adding", "leaving out") for switch in switches]
+    assert labels == ["whole", "scheduling alone", *expected, "noise"]
 
 
 def test_a_segment_counts_its_failed_as_over_the_target(example: dict[str, Any]) -> None:
