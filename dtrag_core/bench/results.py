@@ -5,8 +5,6 @@ Written whole or not at all, never over an earlier result.
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +15,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from dtrag_core.bench.histogram import Histogram
+from dtrag_core.bench.result_file import check_free, read_json, write_whole
 from dtrag_core.errors import MeasuringError, ResultError
 from dtrag_core.targets import PERFORMANCE_TARGETS
 
@@ -39,24 +38,10 @@ def write_result(result: Mapping[str, Any], folder: Path) -> Path:
     the folder already holds a result.
     """
     path = folder / FILE_NAME
-    if path.exists():
-        raise ResultError(f"{path} already holds a result; write each run into a folder of its own")
+    check_free(path)
     plain = _plain(result, "", path)
     _validate(plain, path)
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".result-", suffix=".json")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(plain, file, ensure_ascii=False, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(path, json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n")
     return path
 
 
@@ -71,14 +56,7 @@ def read_result(path: Path) -> dict[str, Any]:
     def refuse(constant: str) -> NoReturn:
         raise ResultError(f"{file}: {constant} is not a number JSON knows; measure again")
 
-    try:
-        result = json.loads(file.read_text(encoding="utf-8"), parse_constant=refuse)
-    except OSError as error:
-        raise ResultError(
-            f"{file} cannot be read: {error.strerror}; name a run's folder"
-        ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ResultError(f"{file} is not JSON: {error}; measure again") from error
+    result = read_json(file, refuse)
     version = result.get("schema_version") if isinstance(result, dict) else None
     if version != SCHEMA_VERSION:
         raise ResultError(

@@ -13,12 +13,13 @@ from dtrag_core.embedding.registry import restore_embedder
 from dtrag_core.engines.base import EngineInfo
 from dtrag_core.errors import EmbeddingError, IndexMismatchError
 from dtrag_core.index.arrays import populate, read_archive
-from dtrag_core.index.bm25_segments import BM25Index, QueryTerms, merge
+from dtrag_core.index.bm25_segments import BM25Index, QueryTerms
 from dtrag_core.index.builder import EMBEDDER
 from dtrag_core.index.filters import FilterIndex
 from dtrag_core.index.manifest import MANIFEST, Manifest
 from dtrag_core.index.segment import Part
 from dtrag_core.index.snapshot import Snapshot, open_snapshot
+from dtrag_core.index.topk import merge
 from dtrag_core.index.vectors import VectorIndex
 from dtrag_core.index.warm_up import warm_up
 from dtrag_core.ranking import fusion

@@ -71,23 +71,11 @@ def check_settings(settings: BM25Settings) -> None:
         )
 
 
-def merge(parts: Sequence[Candidates], depth: int) -> Candidates:
-    """Return the `depth` best of several searches over different rows, by BM25 or by vector.
-
-    Scores of any sign are kept: what no leg should return, its parts have not returned.
-    """
-    ids = np.concatenate([np.zeros(0, np.int32), *(part.ids for part in parts)])
-    scores = np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)])
-    best = np.lexsort((ids, -scores))[:depth]
-    return Candidates(ids[best], scores[best])
-
-
 class BM25Index:
     """Searches all segments of an index; safe to share between threads."""
 
     def __init__(self, segments: Sequence[SegmentPostings], settings: BM25Settings) -> None:
         check_settings(settings)
-        self._settings = settings
         self._segments = list(segments)
         self._removed = [
             _NOTHING_REMOVED if each.removed is None else each.removed for each in segments

@@ -30,7 +30,6 @@ from dtrag_core.types import Candidates, FloatArray, IdArray, Mask
 __all__ = [
     "Float32Segments",
     "IVFVectors",
-    "Int8Segments",
     "SegmentVectors",
     "assign_lists",
     "encode_rows",
@@ -107,6 +106,10 @@ class IVFVectors:
         other.probes, other.reach = min(probes, self.lists), reach
         return other
 
+    def exact(self) -> "IVFVectors":
+        """Return the same index with every list searched: exact over the codes."""
+        return self.tuned(self.lists, math.inf)
+
     def search(self, vector: FloatArray, depth: int, mask: Mask) -> Candidates:
         """Return the `depth` nearest rows that the mask (bool[rows], or empty) allows."""
         return self.search_shard(vector, depth, mask, 0, 1)
@@ -159,13 +162,6 @@ class IVFVectors:
         counts = self._counts.copy()
         kernels.count_allowed(self._table, allowed, counts[1])
         return counts, allowed
-
-
-class Int8Segments(IVFVectors):
-    """Exact search over the int8 codes: every list is searched."""
-
-    def __init__(self, centroids: FloatArray, segments: Sequence[SegmentVectors]) -> None:
-        super().__init__(centroids, segments, len(centroids))
 
 
 def _checked(segment: SegmentVectors, shape: tuple[int, ...]) -> SegmentVectors:

@@ -12,7 +12,7 @@ from dtrag_core.errors import IndexCorruptError
 from dtrag_core.index.arrays import mapped
 from dtrag_core.index.bm25_segments import BM25Index
 from dtrag_core.index.filters import FilterIndex
-from dtrag_core.index.ivf import Float32Segments, Int8Segments, IVFVectors
+from dtrag_core.index.ivf import Float32Segments, IVFVectors
 from dtrag_core.index.manifest import Manifest, check_files, read_manifest
 from dtrag_core.index.segment import Segment, SegmentFiles, open_segment
 from dtrag_core.index.vectors import VectorIndex
@@ -44,9 +44,9 @@ class Snapshot:
         self.float32: VectorIndex = Float32Segments(
             parts, [each.files.float32 for each in segments]
         )
-        self.int8: VectorIndex = Int8Segments(centroids, parts)
         point = manifest.vectors
         self.ivf = IVFVectors(centroids, parts, point.probes, point.reach)
+        self.int8: VectorIndex = self.ivf.exact()
 
     @property
     def rows(self) -> int:

@@ -1,32 +1,12 @@
-"""The k best of a score array, ties by id: shared by both legs."""
+"""The k best of a score array, or of several searches, ties by id: shared by both legs."""
+
+from collections.abc import Sequence
 
 import numba
 import numpy as np
 
-from dtrag_core.types import FloatArray, IdArray, Mask
-
-
-@numba.njit(cache=True, nogil=True)
-def _sift_down(ids: IdArray, scores: FloatArray, size: int) -> None:
-    """Restore the heap whose root is the worst kept entry: lowest score, then highest id."""
-    parent = 0
-    while True:
-        child = 2 * parent + 1
-        if child >= size:
-            return
-        right = child + 1
-        if right < size and (
-            scores[right] < scores[child]
-            or (scores[right] == scores[child] and ids[right] > ids[child])
-        ):
-            child = right
-        if scores[parent] < scores[child] or (
-            scores[parent] == scores[child] and ids[parent] > ids[child]
-        ):
-            return
-        ids[parent], ids[child] = ids[child], ids[parent]
-        scores[parent], scores[child] = scores[child], scores[parent]
-        parent = child
+from dtrag_core.index.heap import replace_worst, sort_heap
+from dtrag_core.types import Candidates, FloatArray, IdArray, Mask
 
 
 @numba.njit(cache=True, nogil=True)
@@ -44,16 +24,17 @@ def select_top(scores: FloatArray, k: int, above: float, mask: Mask) -> tuple[Id
     for row in range(len(scores)):
         score = scores[row]
         if score > threshold and (not masked or mask[row]):
-            heap_ids[0] = row
-            heap_scores[0] = score
-            _sift_down(heap_ids, heap_scores, k)
+            replace_worst(heap_ids, heap_scores, row, score)
             threshold = heap_scores[0]
-    # Heap sort in place: the worst of what is left goes to the end.
-    for size in range(k - 1, 0, -1):
-        heap_ids[0], heap_ids[size] = heap_ids[size], heap_ids[0]
-        heap_scores[0], heap_scores[size] = heap_scores[size], heap_scores[0]
-        _sift_down(heap_ids, heap_scores, size)
-    filled = 0
-    while filled < k and heap_ids[filled] >= 0:
-        filled += 1
-    return heap_ids[:filled], heap_scores[:filled]
+    return sort_heap(heap_ids, heap_scores)
+
+
+def merge(parts: Sequence[Candidates], depth: int) -> Candidates:
+    """Return the `depth` best of several searches over different rows, by BM25 or by vector.
+
+    Scores of any sign are kept: what no leg should return, its parts have not returned.
+    """
+    ids = np.concatenate([np.zeros(0, np.int32), *(part.ids for part in parts)])
+    scores = np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)])
+    best = np.lexsort((ids, -scores))[:depth]
+    return Candidates(ids[best], scores[best])

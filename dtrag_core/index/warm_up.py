@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dtrag_core.index.ivf import Float32Segments, Int8Segments, IVFVectors, SegmentVectors
+from dtrag_core.index.ivf import Float32Segments, IVFVectors, SegmentVectors
 from dtrag_core.index.snapshot import Snapshot
 from dtrag_core.types import Mask
 
@@ -24,7 +24,6 @@ def warm_up(snapshot: Snapshot) -> None:
     parts = [_one_row(snapshot.segments[0].vectors(0))]
     for vectors in (
         Float32Segments(parts, [files.float32[:16]]),
-        Int8Segments(snapshot.centroids, parts),
         IVFVectors(snapshot.centroids, parts, 1),
     ):
         for mask in (everything, np.ones(1, np.bool_)):

@@ -5,9 +5,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+from dtrag_core.bench.fresh import Order, run_fresh, serve
 from dtrag_core.bench.scaling.building import timed_build
 from dtrag_core.bench.scaling.plan import ScalingPlan
-from dtrag_core.bench.scaling.process import Order, run_fresh, serve
 from dtrag_core.bench.scaling.room import check_room
 from dtrag_core.bench.scaling.run import BUILD, run_scaling
 from dtrag_core.config import BM25Settings, cache_root

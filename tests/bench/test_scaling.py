@@ -13,10 +13,11 @@ import numpy as np
 import psutil
 import pytest
 
+from dtrag_core.bench.fresh import run_fresh
 from dtrag_core.bench.scaling.building import timed_build
 from dtrag_core.bench.scaling.growth import fit_power_law, ratios
+from dtrag_core.bench.scaling.peak import peak_memory
 from dtrag_core.bench.scaling.plan import SCALING_ARMS, ScalingPlan, make_workload
-from dtrag_core.bench.scaling.process import peak_memory, run_fresh
 from dtrag_core.bench.scaling.results import read_scaling_result
 from dtrag_core.bench.scaling.roofline import memory_bandwidth, postings_read, roofline
 from dtrag_core.bench.scaling.room import check_room, disk_needed, memory_needed

@@ -16,7 +16,7 @@ from dtrag_core.index.centroids import (
     list_count,
     train_centroids,
 )
-from dtrag_core.index.ivf import Int8Segments, IVFVectors
+from dtrag_core.index.ivf import IVFVectors
 from dtrag_core.index.vectors import Float32Segments, SegmentVectors, VectorIndex, padded
 from dtrag_core.optimization.memory_optimizer import EmbeddingQuantizer
 from dtrag_core.types import Candidates, FloatArray, Mask
@@ -120,7 +120,7 @@ def test_all_lists_are_an_exact_search(
     corpus = corpus.deleting(deleted) if deleted_share else corpus
     mask = random.random(rows) < mask_share
     query = clustered(seed + 1, 1, 1)[0]
-    for index in (Int8Segments(corpus.centroids, corpus.segments), corpus.float32):
+    for index in (IVFVectors(corpus.centroids, corpus.segments, 1).exact(), corpus.float32):
         wanted = best_of(index, query, depth, np.flatnonzero(~deleted))
         found = index.search(query, depth, EVERYTHING)
         np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)
@@ -128,7 +128,7 @@ def test_all_lists_are_an_exact_search(
         found = index.search(query, depth, mask)
         np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-6)
         assert np.all((mask & ~deleted)[found.ids])
-        if isinstance(index, Int8Segments):
+        if isinstance(index, IVFVectors):
             same(found, wanted)
 
 
@@ -185,10 +185,12 @@ def test_zero_vectors_are_found_last() -> None:
     vectors[[3, 30]] = 0
     corpus = make(vectors, 8, 25)
     query = clustered(1, 1, 1)[0]
-    found = Int8Segments(corpus.centroids, corpus.segments).search(query, 40, EVERYTHING)
+    found = IVFVectors(corpus.centroids, corpus.segments, 1).exact().search(query, 40, EVERYTHING)
     zeros = np.flatnonzero(~np.any(corpus.vectors, axis=1))
     np.testing.assert_allclose(found.scores[np.isin(found.ids, zeros)], 0, atol=1e-2)
-    nothing = Int8Segments(corpus.centroids, corpus.segments).search(0 * query, 3, EVERYTHING)
+    nothing = (
+        IVFVectors(corpus.centroids, corpus.segments, 1).exact().search(0 * query, 3, EVERYTHING)
+    )
     assert nothing.ids.tolist() == [0, 1, 2]
 
 

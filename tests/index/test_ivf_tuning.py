@@ -5,7 +5,7 @@ import pytest
 
 from dtrag_core.errors import MeasuringError
 from dtrag_core.index.centroids import assign_lists, encode_rows, list_bounds, train_centroids
-from dtrag_core.index.ivf import Int8Segments
+from dtrag_core.index.ivf import IVFVectors
 from dtrag_core.index.ivf_tuning import tune
 from dtrag_core.index.vectors import Float32Segments, SegmentVectors, VectorIndex, padded
 from dtrag_core.types import FloatArray, Mask
@@ -18,9 +18,7 @@ def unit(vectors: FloatArray) -> FloatArray:
     return rows
 
 
-def corpus(
-    rows: int, clusters: int, lists: int
-) -> tuple[Int8Segments, Float32Segments, FloatArray]:
+def corpus(rows: int, clusters: int, lists: int) -> tuple[IVFVectors, Float32Segments, FloatArray]:
     random = np.random.default_rng(5)
     centres = random.standard_normal((clusters, 64)).astype(np.float32)
     noise = random.standard_normal((rows + 100, 64)).astype(np.float32)
@@ -34,7 +32,7 @@ def corpus(
     segments = [SegmentVectors(codes, scales, list_bounds(assigned, lists), 0)]
     matrix = np.zeros((padded(rows), 64), np.float32)
     matrix[:rows] = vectors
-    return Int8Segments(centroids, segments), Float32Segments(segments, [matrix]), queries
+    return IVFVectors(centroids, segments, 1).exact(), Float32Segments(segments, [matrix]), queries
 
 
 def measured(index: VectorIndex, truth: Float32Segments, queries: FloatArray) -> float:
@@ -82,7 +80,7 @@ def test_equally_near_rows_are_all_right() -> None:
     matrix = np.zeros((padded(40), 64), np.float32)
     matrix[:40] = same
     segments = [SegmentVectors(codes, scales, bounds, 0)]
-    index, truth = Int8Segments(queries[:1], segments), Float32Segments(segments, [matrix])
+    index, truth = IVFVectors(queries[:1], segments, 1).exact(), Float32Segments(segments, [matrix])
     assert tune(index, truth, queries).recall == 1
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dtrag_core.index.bm25_segments import merge
 from dtrag_core.index.centroids import encode_rows, list_bounds
-from dtrag_core.index.ivf import Int8Segments
+from dtrag_core.index.ivf import IVFVectors
+from dtrag_core.index.topk import merge
 from dtrag_core.index.vectors import Float32Segments, SegmentVectors, VectorIndex, padded
 from dtrag_core.optimization.memory_optimizer import EmbeddingQuantizer
 from dtrag_core.types import FloatArray, Mask
@@ -41,7 +41,7 @@ def float32(vectors: FloatArray) -> tuple[VectorIndex, FloatArray]:
 def int8(vectors: FloatArray) -> tuple[VectorIndex, FloatArray]:
     codes, scales = EmbeddingQuantizer().quantize_batch(vectors)
     centroids = np.zeros((1, vectors.shape[1]), np.float32)
-    index = Int8Segments(centroids, [one_segment(vectors, centroids)])
+    index = IVFVectors(centroids, [one_segment(vectors, centroids)], 1).exact()
     return index, codes.astype(np.float32) * scales[:, None]
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from dtrag_core.bench.scaling.process import peak_memory
+from dtrag_core.bench.scaling.peak import peak_memory
 from dtrag_core.index.manifest import Manifest, read_manifest
 from dtrag_core.index.replacing import building, locked
 from dtrag_core.types import Progress

@@ -10,10 +10,10 @@ import numpy as np
 
 from dtrag_core.bench.arms import LEGACY_ARM, OPTIMIZED_ARM, Arm, Depths, open_arm
 from dtrag_core.bench.clock import RealClock, Service
+from dtrag_core.bench.fresh import Order, serve
 from dtrag_core.bench.histogram import Histogram
 from dtrag_core.bench.rounds import reference_kernel, run_rounds
 from dtrag_core.bench.scaling.plan import BM25_ARM, EXACT_ARM, IVF_ARM, SCALING_ARMS, Workload
-from dtrag_core.bench.scaling.process import Order, serve
 from dtrag_core.bench.scaling.roofline import memory_bandwidth, postings_read, roofline
 from dtrag_core.bench.scaling.steps import describe_steps
 from dtrag_core.bench.tasks import run

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from dtrag_core.bench.environment import HostWatch, capture_environment
 from dtrag_core.bench.footprint import evict_files
+from dtrag_core.bench.fresh import run_fresh
 from dtrag_core.bench.scaling.growth import fits, ratios
 from dtrag_core.bench.scaling.plan import ScalingPlan, Workload, make_workload
-from dtrag_core.bench.scaling.process import run_fresh
 from dtrag_core.bench.scaling.results import KIND, SCHEMA_VERSION
 from dtrag_core.bench.worker import ONE_THREAD
 from dtrag_core.bench.workload import workload_hash

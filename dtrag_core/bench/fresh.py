@@ -1,4 +1,4 @@
-"""Fresh processes, each for one step of a scaling run, and the memory they took at most.
+"""Fresh processes, each for one step of a measurement.
 
 Such a process reads its order from standard input, reports progress as lines of JSON on standard
 output, and writes its result into the file the order names.
@@ -6,7 +6,6 @@ output, and writes its result into the file the order names.
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -74,22 +73,8 @@ def serve(steps: Mapping[str, Step]) -> int:
     except DtragError as error:
         answer.write_text(str(error), encoding="utf-8")
         return _FAILED
-    answer.write_text(json.dumps(result, allow_nan=False), encoding="utf-8")
+    answer.write_text(json.dumps(result), encoding="utf-8")
     return 0
-
-
-def peak_memory(status: Path = Path("/proc/self/status")) -> int:
-    """Return the most bytes this process ever had resident, mapped files among them.
-
-    Where the system keeps it, from its own account of this program: `ru_maxrss` begins with what
-    the process that started this one had.
-    """
-    if status.is_file():
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) << 10
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most << 10
 
 
 class _Reporter:

@@ -1,0 +1,111 @@
+"""Result files as such: JSON that appears whole or not at all, and fits the schema of its kind."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from dtrag_core.errors import ResultError
+
+
+def check_free(path: Path) -> None:
+    """Raise ResultError if there is a result already: none is ever written over."""
+    if path.exists():
+        raise ResultError(f"{path} already holds a result; write each run into a folder of its own")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file, making its folder, so that it is there complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(file: Path, constant: Callable[[str], Any] | None = None) -> Any:  # noqa: ANN401
+    """Return what a file holds; `constant` is given NaN and infinity if there are any.
+
+    Raises ResultError if it cannot be read or is not JSON.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"), parse_constant=constant)
+    except OSError as error:
+        raise ResultError(
+            f"{file} cannot be read: {error.strerror}; name a run's folder"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ResultError(f"{file} is not JSON: {error}; measure again") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFile:
+    """`<kind>.json` in a run's folder, checked both ways against `<kind>.schema.json`.
+
+    The schema lies in `package`; results say their `kind` and `schema_version`.
+    """
+
+    kind: str
+    version: int
+    package: str
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema (2020-12) of a result."""
+        text = files(self.package).joinpath(f"{self.kind}.schema.json").read_text("utf-8")
+        schema: dict[str, Any] = json.loads(text)
+        return schema
+
+    def write(self, result: Mapping[str, Any], folder: Path) -> Path:
+        """Write `folder/<kind>.json`, whole or not at all, and return its path.
+
+        Raises ResultError if the result does not fit the schema, or the folder holds one already.
+        """
+        path = folder / f"{self.kind}.json"
+        check_free(path)
+        try:
+            text = json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n"
+        except (TypeError, ValueError) as error:
+            raise ResultError(
+                f"{path}: the result holds what JSON has no word for: {error}"
+            ) from error
+        self._validate(json.loads(text), path)
+        write_whole(path, text)
+        return path
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """Return the result in a file, or in the run folder given instead.
+
+        Raises ResultError if it cannot be read, is of another kind or version, or does not fit.
+        """
+        file = path / f"{self.kind}.json" if path.is_dir() else path
+        result = read_json(file)
+        wanted = (self.kind, self.version)
+        found = (
+            (result.get("kind"), result.get("schema_version")) if isinstance(result, dict) else None
+        )
+        if found != wanted:
+            raise ResultError(
+                f"{file} holds kind and version {found}, this dtrag reads {wanted}; "
+                f"measure again: dtrag {self.kind}"
+            )
+        self._validate(result, file)
+        return dict(result)
+
+    def _validate(self, result: object, path: Path) -> None:
+        error = best_match(Draft202012Validator(self.schema()).iter_errors(result))
+        if error is not None:
+            raise ResultError(f"{path}: {error.json_path}: {error.message[:200]}")
