@@ -17,16 +17,19 @@ nothing is lost by it:
 3. Candidates get their exact scores, in float64 from tf, length and the statistics of now
    (`bm25_scores`), those with the largest sums first, and the best are the answer.
 
-Which rows are looked at decides how fast it is. Rows are taken in spans of at most 65,536, a block.
+Which rows are looked at decides how fast it is. Rows are taken in blocks of 65,536.
 
+- *First theta* (Kane and Tompa 2018): of every term it is known how strongly its 16th, 64th ...
+  best rows hold it, so that a search begins with a bound.
 - *Block maxima* (Ding and Suel 2011): the largest q of each term in the block bounds what a row can
-  reach; a span that cannot reach theta is passed over. Rows lie in the order of their vectors'
-  lists, so topical terms gather in few spans.
-- *MaxScore* (Turtle and Flood 1995; `bm25_pruning`): where the rare terms alone decide, only rows
-  that hold one of them are followed.
-- *Exhaustion* (`bm25_exhaustion`): else every row's sum is made, in tiles that stay in the first
-  cache level, frequent terms by vector instructions over a byte for every row, and one vector pass
-  finds the groups of rows where anything reaches theta.
+  reach; a block that cannot reach theta is passed over. Rows lie in the order of their vectors'
+  lists, so topical terms gather in few blocks.
+- *MaxScore* (Turtle and Flood 1995; `bm25_lists`): the terms that can add least, and together too
+  little, are left out, and looked up for the few rows that the *leading* terms leave.
+- Leading terms with few postings are *followed* row by row (`bm25_following`). Otherwise they are
+  *spread out* over tiles of rows that stay in the first cache level, frequent terms by vector
+  instructions over a byte for every row, and one vector pass finds the groups of rows where
+  anything reaches theta (`bm25_spreading`).
 
 BM25 itself: Robertson and Zaragoza 2009, with Lucene's idf.
 """
@@ -37,22 +40,19 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrag_core.index.bm25_exhaustion import exhaust, locate
-from dtrag_core.index.bm25_pruning import TOO_MANY, follow
+from dtrag_core.index.bm25_following import follow
+from dtrag_core.index.bm25_lists import Lists, empty_lists, enter, lead, open_block
 from dtrag_core.index.bm25_scores import score_rows
-from dtrag_core.index.bm25_selection import (
-    TILE,
-    best_of,
-    kth_largest,
-    make_room,
-    take,
-    threshold,
-)
-from dtrag_core.index.bm25_views import Held, Table, views
-from dtrag_core.index.postings import BLOCK
+from dtrag_core.index.bm25_selection import TILE, best_of, kth_largest, make_room, threshold
+from dtrag_core.index.bm25_spreading import spread
+from dtrag_core.index.bm25_views import Table, views
+from dtrag_core.index.postings import BLOCK, RANKS, Bytes, block_count
 from dtrag_core.types import FloatArray, IdArray, Mask
 
-_ROOM: Final = 256
+_TILES: Final = BLOCK // TILE
+# So few postings of leading terms are followed; more are spread out tile by tile.
+_FEW_IN_BLOCK: Final = 512
+_FEW_IN_TILE: Final = 128
 
 
 @numba.njit(cache=True, nogil=True)
@@ -79,114 +79,134 @@ def search(
     average_length: of now. error: the largest error of a saturation.
     mask, live: bool[rows of all segments], True where a row may be found; empty for all.
     first_tile, last_tile: the part of all segments' tiles to search.
-    scratch: float32[BLOCK + GROUPS], the first `BLOCK` 0 before and after; touched: int32[BLOCK +
-        1]. Working memory of one call at a time (a call's own would be new pages each time).
+    scratch: float32[BLOCK + GROUPS], the first `BLOCK` 0 before and after; touched: int32[TILE].
+        Working memory of one call at a time (a call's own would be new pages each time).
     """
     scaled = (weights / 255.0).astype(np.float32)
+    lists = empty_lists(len(weights))
     best = np.zeros(k + 1, np.float32)
-    rows = np.empty(4 * k + _ROOM, np.int32)
-    most = np.empty(len(rows), np.float32)
+    if len(mask) == 0 and len(live) == 0:
+        best[k] = _least(table, numbers, weights, error, k)
+    rows, most = np.empty(2 * TILE, np.int32), np.empty(2 * TILE, np.float32)
     groups = np.zeros(len(table) + 1, np.int64)
     found, passed = 0, 0
     for segment in range(len(table)):
         held = views(table, segment)
-        tiles = -(-held.rows // TILE)
-        begin, end = max(0, first_tile - passed), min(tiles, last_tile - passed)
+        blocks, tiles = block_count(held.rows), -(-held.rows // TILE)
+        tile, last = max(0, first_tile - passed), min(tiles, last_tile - passed)
         passed += tiles
-        if begin < end:
-            first, last = held.first_row, held.first_row + held.rows
-            rows, most, found = _collect(
-                held,
+        while tile < last:
+            until = min(last, (tile // _TILES + 1) * _TILES)
+            terms = open_block(
+                held.offsets,
+                held.peaks,
+                blocks,
+                tile // _TILES,
                 numbers[segment],
                 scaled,
-                mask[first:last],
-                live[first:last],
-                begin,
-                end,
-                255.0 * error,
+                lists,
+            )
+            rows, most, found = _search_block(
+                held.ids,
+                held.saturations,
+                held.dense,
+                lists,
+                terms,
+                mask[held.first_row : held.first_row + held.rows],
+                live[held.first_row : held.first_row + held.rows],
+                held.rows,
+                tile,
+                until,
+                np.float32(255.0 * error),
                 best,
-                scratch,
+                scratch[:BLOCK],
+                scratch[BLOCK:],
                 touched,
                 rows,
                 most,
                 found,
             )
+            tile = until
         groups[segment + 1] = found
     return _rescored(table, numbers, weights, average_length, best, rows, most, groups)
 
 
 @numba.njit(cache=True, nogil=True)
-def _collect(
-    held: Held,
+def _least(
+    table: Table,
     numbers: NDArray[np.int32],
-    weights: FloatArray,
+    weights: NDArray[np.float64],
+    error: float,
+    k: int,
+) -> float:
+    """Return what the k best rows score at least: k rows or more hold one term this strongly."""
+    place = 0
+    while place < len(RANKS) and RANKS[place] < k:
+        place += 1
+    least = 0.0
+    if place < len(RANKS):
+        for segment in range(len(table)):
+            tops = views(table, segment).tops
+            for term in range(len(weights)):
+                if numbers[segment, 0, term] >= 0:
+                    top = tops[numbers[segment, 0, term], place] / 255.0
+                    least = max(least, weights[term] * (top - error))
+    return least
+
+
+@numba.njit(cache=True, nogil=True)
+def _search_block(
+    ids: NDArray[np.uint16],
+    saturations: Bytes,
+    dense: Bytes,
+    lists: Lists,
+    terms: int,
     mask: Mask,
     live: Mask,
-    first_tile: int,
-    last_tile: int,
-    error: float,
+    segment_rows: int,
+    tile: int,
+    until: int,
+    error: np.float32,
     best: FloatArray,
-    scratch: FloatArray,
+    sums: FloatArray,
+    maxima: FloatArray,
     touched: IdArray,
     rows: IdArray,
     most: FloatArray,
     found: int,
 ) -> tuple[IdArray, FloatArray, int]:
-    """Add the rows of a segment's tiles that may be among the best to `rows`.
+    """Take down the rows of some tiles of a block that may be among the best.
 
-    `most` has the most each can score. Some of them are below the threshold that holds in the end.
-    `best` float32[k + 1], updated: a heap of the k largest of what rows score at least, least
-    first, and a lower bound of the k-th from elsewhere. `error`: of a sum, for each unit of weight.
+    Some of them are below the threshold that holds in the end. `error`: of a sum, for each unit of
+    weight. Other arguments and the result are those of `bm25_following.follow`.
     """
-    every_error = np.float32(error * weights.sum())
-    starts, ends = np.empty(len(weights), np.int64), np.empty(len(weights), np.int64)
-    bounds = np.empty(len(weights), np.float32)
-    tile = first_tile
-    while tile < last_tile:
-        until = min(last_tile, (tile * TILE // BLOCK + 1) * BLOCK // TILE)
-        start, end = tile * TILE, min(until * TILE, held.rows)
-        total = locate(held, numbers, weights, start, end, starts, ends, bounds)
-        if total > 0.0 and total + every_error >= threshold(best):
-            kept = follow(
-                held.ids,
-                held.saturations,
-                held.dense,
-                numbers[1],
-                weights,
-                bounds,
-                starts,
-                ends,
-                start,
-                end - start,
-                mask,
-                live,
-                every_error,
-                best,
-                scratch,
-                touched,
-            )
-            if kept == TOO_MANY:
-                rows, most, found = exhaust(
-                    held,
-                    numbers,
-                    weights,
-                    mask,
-                    live,
-                    tile,
-                    until,
-                    error,
-                    best,
-                    scratch,
-                    touched,
-                    rows,
-                    most,
-                    found,
-                )
-            else:
-                if found + kept > len(rows):
-                    rows, most = make_room(rows, most, found, kept)
-                found = take(scratch, touched, kept, start, every_error, best, rows, most, found)
-        tile = until
+    in_dense, weights, _, starts, stops, ends = lists
+    margin = error * weights[:terms].sum()
+    while tile < until:
+        first, vectors, postings = lead(lists, terms, threshold(best) - margin)
+        if vectors == 0 and postings == 0:
+            break
+        after = until if vectors == 0 and postings <= _FEW_IN_BLOCK else tile + 1
+        start, end = tile * TILE, min(after * TILE, segment_rows)
+        base, count = start % BLOCK, np.int64(0)
+        limit = base + (after - tile) * TILE
+        for term in range(first):
+            if in_dense[term] < 0:
+                count += enter(ids, starts, stops, ends, term, base, limit)
+        if found + TILE > len(rows):
+            rows, most = make_room(rows, most, found, TILE)
+        if vectors == 0 and (after > tile + 1 or count <= _FEW_IN_TILE):
+            found = follow(
+                ids, saturations, dense, lists, first, terms, start, limit - base,
+                mask[start:end], live[start:end], margin, best, sums, touched, rows, most, found,
+            )  # fmt: skip
+        else:
+            found = spread(
+                ids, saturations, dense, lists, first, terms, start, end - start,
+                mask[start:end], live[start:end], error,
+                best, sums, maxima, touched, rows, most, found,
+            )  # fmt: skip
+        tile = after
     return rows, most, found
 
 

@@ -11,7 +11,6 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,26 +111,22 @@ class BM25Index:
 
     def query_terms(self, tokens: Sequence[str]) -> QueryTerms:
         """Return the known terms of an analysed query; unknown tokens match nothing."""
-        counts: dict[str, int] = {}
-        for token in tokens:
-            counts[token] = counts.get(token, 0) + 1
-        numbers, weights, _ = self._resolved(list(counts), list(counts.values()))
+        numbers, weights, _ = self._resolved(tokens)
         return QueryTerms(numbers, weights)
 
     def weighted_terms(self, weights: Mapping[str, float]) -> QueryTerms:
         """Return the known terms with these weights instead of their idf; all above 0."""
-        numbers, _, known = self._resolved(list(weights), [1] * len(weights))
+        numbers, _, known = self._resolved(list(weights))
         return QueryTerms(numbers, np.array(list(weights.values()), np.float64)[known])
 
     def _resolved(
-        self, words: Sequence[str], multiplicity: Sequence[int]
+        self, words: Sequence[str]
     ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]:
         encoded = [encode(word) for word in words]
         resolved: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]] = resolve(
             self._table,
             np.frombuffer(b"".join(encoded), np.uint8),
-            np.array(list(accumulate(map(len, encoded))), np.int64),
-            np.array(multiplicity, np.int64),
+            np.fromiter(map(len, encoded), np.int64, len(encoded)),
             self._live_rows,
         )
         return resolved
@@ -206,7 +201,7 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self.sums = np.zeros(BLOCK + GROUPS, np.float32)
-        self.rows = np.empty(BLOCK + 1, np.int32)
+        self.rows = np.empty(TILE, np.int32)
 
 
 def _tiles(segment: SegmentPostings) -> int:

@@ -15,29 +15,27 @@ from dtrag_core.index.vocabulary import Letters, find
 def resolve(
     table: Table,
     text: Letters,
-    ends: NDArray[np.int64],
-    multiplicity: NDArray[np.int64],
+    lengths: NDArray[np.int64],
     live_rows: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]:
-    """Return the numbers int32[segments, 2, m] and weights float64[m] of the m known words.
+    """Return the numbers int32[segments, 2, m] and weights float64[m] of m distinct known words.
 
     And int64[m], which of the words these are.
 
-    text: the words, the one that ends at `ends[i]` begins where the one before ended; each occurs
-    `multiplicity[i]` times. Numbers are those in each segment and among its dense terms, -1 where
-    there is none. A weight is multiplicity * ln(1 + (N - df + 0.5) / (df + 0.5)); N is `live_rows`
-    and df the live rows that hold the word.
+    text, lengths: the words, one after the other, and the bytes of each. Numbers are those in each
+    segment and among its dense terms, -1 where there is none. A weight is how often the word occurs
+    times ln(1 + (N - df + 0.5) / (df + 0.5)); N is `live_rows` and df the live rows that hold it.
     """
-    numbers = np.full((len(table), 2, len(ends)), np.int32(-1))
-    weights = np.empty(len(ends), np.float64)
-    words = np.empty(len(ends), np.int64)
-    known = 0
-    for word in range(len(ends)):
-        start = ends[word - 1] if word > 0 else 0
+    numbers = np.full((len(table), 2, len(lengths)), np.int32(-1))
+    weights = np.empty(len(lengths), np.float64)
+    words = np.empty(len(lengths), np.int64)
+    known, end = 0, 0
+    for word in range(len(lengths)):
+        start, end = end, end + int(lengths[word])
         frequency = np.int64(0)
         for segment in range(len(table)):
             held = views(table, segment)
-            number = find(held.letters, held.word_ends, held.slots, text, start, ends[word])
+            number = find(held.letters, held.word_ends, held.slots, text, start, end)
             numbers[segment, 0, known] = number
             numbers[segment, 1, known] = -1
             if number < 0:
@@ -51,9 +49,15 @@ def resolve(
                 frequency += held.dense_frequency[place]
             if len(held.removed):
                 frequency -= held.removed[number]
-        if frequency > 0:
-            idf = math.log1p((live_rows - frequency + 0.5) / (frequency + 0.5))
-            weights[known] = multiplicity[word] * idf
-            words[known] = word
+        if frequency <= 0:
+            continue
+        idf = math.log1p((live_rows - frequency + 0.5) / (frequency + 0.5))
+        same = 0
+        while same < known and not np.array_equal(numbers[:, 0, same], numbers[:, 0, known]):
+            same += 1
+        if same < known:
+            weights[same] += idf
+        else:
+            weights[known], words[known] = idf, word
             known += 1
     return numbers[:, :, :known].copy(), weights[:known], words[:known]

@@ -8,7 +8,7 @@ from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import pointer
-from dtrag_core.index.postings import Bytes, Postings
+from dtrag_core.index.postings import RANKS, Bytes, Postings
 from dtrag_core.index.vocabulary import Vocabulary
 from dtrag_core.types import IdArray
 
@@ -26,6 +26,7 @@ _ARRAYS: Final = (
     "parameters",
     "dense_terms",
     "dense_frequency",
+    "tops",
 )
 _WORDS: Final = ("letters", "ends", "slots")
 _REMOVED: Final = len(_ARRAYS) + len(_WORDS)
@@ -54,6 +55,7 @@ class Held(NamedTuple):
     word_ends: NDArray[np.int64]
     slots: NDArray[np.int32]
     removed: NDArray[np.int32]
+    tops: Bytes
     rows: int
     first_row: int
 
@@ -103,10 +105,11 @@ def views(table: Table, segment: int) -> Held:
         carray(pointer(row[8]), 5, np.float64),
         carray(pointer(row[9]), dense, np.int32),
         carray(pointer(row[10]), dense, np.int32),
-        carray(pointer(row[11]), letters, np.uint8),
-        carray(pointer(row[12]), terms, np.int64),
-        carray(pointer(row[13]), slots, np.int32),
-        carray(pointer(row[14]), row[_SIZES + 10], np.int32),
+        carray(pointer(row[12]), letters, np.uint8),
+        carray(pointer(row[13]), terms, np.int64),
+        carray(pointer(row[14]), slots, np.int32),
+        carray(pointer(row[15]), row[_SIZES + 10], np.int32),
+        carray(pointer(row[11]), (terms, len(RANKS)), np.uint8),
         rows,
         row[_SIZES + 6],
     )

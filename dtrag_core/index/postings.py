@@ -25,6 +25,7 @@ from dtrag_core.types import IdArray
 
 BLOCK: Final = 1 << 16
 NO_EXCEPTIONS: Final = 256
+RANKS: Final = (16, 64, 256, 1024)
 _DENSE_SHARE: Final = 8
 _LANES: Final = 64
 
@@ -46,6 +47,8 @@ class Postings:
     ids: uint16[sparse postings].
     saturations: uint8[sparse postings], q.
     peaks: uint8[terms * blocks], the largest q of the term in the block.
+    tops: uint8[terms, len(RANKS)], the q of that rank among all of the term's postings, 0 if it has
+        fewer: so many rows score at least so much.
     dense_terms: int32[dense], ascending; `dense_frequency` int32[dense], the rows that hold each.
     dense: uint8[dense, rows rounded up to 64], q, 0 where the term is absent.
     exceptions: int64[n], ascending: places whose tf does not follow from q. A sparse posting's
@@ -60,6 +63,7 @@ class Postings:
     ids: NDArray[np.uint16]
     saturations: Bytes
     peaks: Bytes
+    tops: Bytes
     dense_terms: NDArray[np.int32]
     dense_frequency: NDArray[np.int32]
     dense: Bytes
@@ -154,11 +158,14 @@ def build_postings(
             break
         places, tf = np.empty(found, np.int64), np.empty(found, np.uint16)
     order = np.argsort(places, kind="stable")
+    tops = np.zeros((terms, len(RANKS)), np.uint8)
+    _rank(offsets, blocks, saturations, dense_of, dense, tops)
     return Postings(
         offsets.astype(np.uint32),
         ids,
         saturations,
         peaks,
+        tops,
         dense_terms,
         frequency[dense_terms].astype(np.int32),
         dense,
@@ -269,3 +276,33 @@ def _fill(
                 least = min(least, q)
                 found += 1
     return error, least, found
+
+
+@numba.njit(cache=True, nogil=True)
+def _rank(
+    offsets: NDArray[np.int64],
+    blocks: int,
+    saturations: Bytes,
+    dense_of: NDArray[np.int32],
+    dense: Bytes,
+    tops: Bytes,
+) -> None:
+    """Set the q of each rank in `RANKS` for each term."""
+    counts = np.zeros(256, np.int64)
+    for term in range(len(dense_of)):
+        if dense_of[term] >= 0:
+            values = dense[dense_of[term]]
+        else:
+            values = saturations[offsets[term * blocks] : offsets[(term + 1) * blocks]]
+        if len(values) < RANKS[0]:
+            continue
+        counts[:] = 0
+        for q in values:
+            counts[q] += 1
+        above = np.int64(0)
+        place = 0
+        for q in range(255, 0, -1):
+            above += counts[q]
+            while place < len(RANKS) and above >= RANKS[place]:
+                tops[term, place] = q
+                place += 1
