@@ -89,10 +89,11 @@ def _without(
     files, entry = segment.files, segment.entry
     deletions = delete_rows(segment.deletions, files.forward, rows, len(files.vocabulary))
     path = directory / DELETIONS / f"{entry.name}-{generation}.npz"
-    path.parent.mkdir(exist_ok=True)
+    if not path.parent.is_dir():
+        path.parent.mkdir()
+        sync_entry(directory)
     deletions.write(path)
     made.update(hash_files(directory, [path]))
-    sync_entry(path.parent)
     return replace(
         entry,
         live_rows=entry.rows - len(deletions.rows),
