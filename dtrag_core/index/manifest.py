@@ -81,6 +81,11 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     @property
+    def rows(self) -> int:
+        """How many rows its segments have, deleted ones among them."""
+        return sum(each.rows for each in self.segments)
+
+    @property
     def newest_segment(self) -> int:
         """The highest number a segment ever had."""
         return max(self.last_segment, *(int(each.name) for each in self.segments), 0)

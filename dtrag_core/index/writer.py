@@ -31,7 +31,7 @@ from dtrag_core.index.manifest import (
     hash_files,
     read_manifest,
 )
-from dtrag_core.index.merging import choose_merge, live_rows, merged_content
+from dtrag_core.index.merging import choose_merge, full_merges, live_rows, merged_content
 from dtrag_core.index.next_generation import Change, next_manifest
 from dtrag_core.index.replacing import locked, no_full_disk, sync_entry
 from dtrag_core.index.segment import write_segment
@@ -98,7 +98,7 @@ class IndexWriter:
             return found
 
     def compact(self) -> bool:
-        """Merge segments once, if any should be; return whether it was done.
+        """Merge segments once, if any should be by `choose_merge`; return whether it was done.
 
         Chunks can be added and deleted meanwhile; what is deleted stays deleted.
         """
@@ -112,6 +112,16 @@ class IndexWriter:
         """Merge until no segments should be merged any more."""
         while self.compact():
             pass
+
+    def compact_fully(self) -> None:
+        """Merge into as few segments as their size allows, and drop every deleted row.
+
+        Chunks can be added and deleted meanwhile; what that leaves to do is for the next time. Of
+        an index without a live row one segment stays.
+        """
+        with self._merging:
+            for chosen in full_merges(self.manifest.segments, self._segment_rows):
+                self._merge(chosen)
 
     def close(self) -> None:
         """Let go of the directory, once a merge that runs has ended."""
@@ -147,8 +157,11 @@ class IndexWriter:
             merged = [each for each in before.segments if each.entry.name in chosen]
         content = merged_content(merged)
         if not content.chunks:
-            with self._present():
-                self._commit(Change(dropped=chosen))
+            with self._present() as snapshot:
+                # An index has at least one segment.
+                spare = chosen[:-1] if len(chosen) == len(snapshot.segments) else chosen
+                if spare:
+                    self._commit(Change(dropped=spare))
             return
         with self._written(content) as (entry, files), self._present() as snapshot:
             now = {each.entry.name: each for each in snapshot.segments}

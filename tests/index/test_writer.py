@@ -135,6 +135,30 @@ def test_merging_changes_no_answer(index: Path) -> None:
     }
 
 
+def test_a_full_compaction_leaves_few_segments_and_no_deleted_row(index: Path) -> None:
+    with IndexWriter(index, segment_rows=50) as writer:
+        writer.add(chunks(1, "c0", "c26", "new"))
+        writer.delete(["c1"])
+        writer.compact_fully()
+        assert sorted(each.rows for each in writer.manifest.segments) == [10, 50]
+        before = writer.manifest
+        writer.compact_fully()
+        assert writer.manifest == before
+    versions = {**START, "c0": 1, "c26": 1, "new": 1}
+    del versions["c1"]
+    check(index, versions)
+    with IndexWriter(index) as writer:
+        writer.compact_fully()
+        assert len(writer.manifest.segments) == 1
+        writer.delete(versions)
+        writer.compact_fully()
+        assert writer.manifest.chunks == 0
+        writer.add(chunks(3, "again"))
+        writer.compact_fully()
+        assert writer.manifest.rows == 1
+    check(index, {"again": 3})
+
+
 def test_a_second_writer_is_refused(index: Path) -> None:
     with IndexWriter(index), pytest.raises(BuildError, match="another process"):
         IndexWriter(index)
