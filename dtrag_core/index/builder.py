@@ -84,8 +84,8 @@ def build_index(plan: BuildPlan, directory: Path, progress: Progress = no_progre
     """Build the index and put it in `directory`'s place as a whole; return its manifest.
 
     Goes on where a killed or interrupted build of the same plan stopped. Raises BuildError if the
-    dataset is empty, the disk is full, or `directory` holds files that are no index; whatever was
-    there stays.
+    dataset is empty, the disk is full, or `directory` holds files that are no index, DataError if a
+    text is not valid Unicode; whatever was there stays.
     """
     check_settings(plan.bm25)
     if directory.exists() and any(directory.iterdir()) and not (directory / MANIFEST).exists():

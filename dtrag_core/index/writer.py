@@ -74,8 +74,9 @@ class IndexWriter:
         """Add chunks, each in the place of the one with its id if there is one.
 
         Returns the manifest of the generation that holds them: by then they survive a kill. Raises
-        InvalidRequestError if an id comes twice, EmbeddingError if a text cannot be embedded,
-        BuildError if the disk is full; nothing is changed then.
+        InvalidRequestError if an id comes twice, DataError if a text is not valid Unicode,
+        EmbeddingError if one cannot be embedded, BuildError if the disk is full; nothing is changed
+        then.
         """
         ids = [chunk.id for chunk in chunks]
         if len(set(ids)) != len(ids):
