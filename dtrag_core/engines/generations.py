@@ -151,6 +151,7 @@ def _generation(snapshot: Snapshot) -> Generation:
         "embedded",
         manifest.content_hash,
         manifest.chunks,
+        max(manifest.chunks, manifest.most_chunks),
         manifest.dimension,
         manifest.cosine_min,
         manifest.fusion,

@@ -59,7 +59,8 @@ class Manifest:
 
     `chunks` counts the live ones. `fusion` is the default at query time: chosen on the dataset's
     train queries where it has some. `files` are paths inside the directory. `last_segment` is the
-    highest number of a segment before these: no name is ever given twice.
+    highest number of a segment before these: no name is ever given twice. `most_chunks` is how many
+    the largest generation before had.
     """
 
     dataset: str
@@ -78,6 +79,7 @@ class Manifest:
     files: Mapping[str, FileEntry]
     generation: int = 1
     last_segment: int = 0
+    most_chunks: int = 0
     format_version: int = FORMAT_VERSION
 
     @property

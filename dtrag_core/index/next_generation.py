@@ -64,6 +64,7 @@ def next_manifest(directory: Path, snapshot: Snapshot, change: Change) -> Manife
         segments=tuple(entries),
         files=_files(entries, {**before.files, **made}),
         last_segment=before.newest_segment,
+        most_chunks=max(before.most_chunks, before.chunks),
     )
 
 
