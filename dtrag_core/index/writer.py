@@ -46,6 +46,8 @@ class IndexWriter:
 
     Methods may be called from several threads. Raises BuildError if another process writes the
     directory, the IndexDirectoryError family if it cannot be used. Use it as a context manager.
+    After an error of the disk in its last step an update has happened or not, as a whole: then
+    `manifest` says which, and updates go on from there.
     """
 
     def __init__(self, directory: Path, *, segment_rows: int = SEGMENT_ROWS) -> None:

