@@ -36,7 +36,12 @@ def register(actions: Commands) -> None:
     delete = add_command(actions, "delete", "delete chunks from an index", _delete)
     delete.add_argument("directory", type=Path, metavar="DIR")
     delete.add_argument("ids", nargs="+", metavar="ID")
-    compact = add_command(actions, "compact", "merge the segments of an index", _compact)
+    compact = add_command(
+        actions,
+        "compact",
+        "merge the segments of an index into as few as can be, and drop deleted chunks",
+        _compact,
+    )
     compact.add_argument("directory", type=Path, metavar="DIR")
 
 
@@ -72,11 +77,24 @@ def _delete(args: argparse.Namespace) -> int:
 
 
 def _compact(args: argparse.Namespace) -> int:
+    from dtrag_core.index.centroids import list_count, outgrown
+    from dtrag_core.index.snapshot import open_snapshot
     from dtrag_core.index.writer import IndexWriter
 
     with IndexWriter(args.directory) as writer:
-        before = len(writer.manifest.segments)
-        writer.compact_all()
-        after = len(writer.manifest.segments)
-    say(f"{args.directory}: {before} segments are now {after}")
+        before = writer.manifest
+        writer.compact_fully()
+        after = writer.manifest
+    dropped = before.rows - after.rows
+    say(
+        f"{args.directory}: {len(before.segments)} segments are now {len(after.segments)}, "
+        f"{dropped:,} deleted chunks are gone from them"
+    )
+    lists = open_snapshot(args.directory).ivf.lists
+    if outgrown(lists, after.chunks):
+        say(
+            f"its vectors' lists ({lists:,}) were chosen when it was built for far fewer than its "
+            f"{after.chunks:,} chunks; built again from all of them (dtrag index build) it would "
+            f"have {list_count(after.chunks):,}, tuned to the recall floor anew"
+        )
     return ExitCode.DONE

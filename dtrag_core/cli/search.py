@@ -117,7 +117,7 @@ async def _results(
 
     asked = {"canonical_in": args.path, "doc_type": args.doc_type}
     # A corpus of three chunks should not fail over a number nobody asked for.
-    topk = min(_TOPK, dao.engine.info.chunks) if args.topk is None else args.topk
+    topk = min(_TOPK, dao.engine.info.most_chunks) if args.topk is None else args.topk
     filters = {name: values for name, values in asked.items() if values is not None}
     if args.certified:
         params = SearchParams(topk, filters=parse_filters(filters or None), fusion=fusion)

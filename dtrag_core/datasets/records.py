@@ -29,11 +29,7 @@ class Record:
             raise self.error(f"no {key!r}; the line has {sorted(self.values)}")
         if not isinstance(value, str):
             raise self.error(f"{key!r} must be a string, not {value!r}")
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise self.error(f"{key!r} is not valid Unicode: {error}") from None
-        return value
+        return self._unicode(key, value)
 
     def query_text(self) -> str:
         """Return `text`, which must hold more than white space."""
@@ -64,7 +60,7 @@ class Record:
             raise self.error(
                 f"'path' must be 'a/b/c' or a list of non-empty strings, not {value!r}"
             )
-        return tuple(parts)
+        return tuple(self._unicode("path", part) for part in parts)
 
     def attributes(self, values: object) -> dict[str, str]:
         """Return `values`, which must map names to strings, numbers or booleans, as strings."""
@@ -74,6 +70,13 @@ class Record:
             if not isinstance(value, str | int | float):
                 raise self.error(f"attribute {name!r} must be a string or a number, not {value!r}")
         return {name: v if isinstance(v, str) else json.dumps(v) for name, v in values.items()}
+
+    def _unicode(self, key: str, value: str) -> str:
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise self.error(f"{key!r} is not valid Unicode: {error}") from None
+        return value
 
 
 def read_records(path: Path) -> Iterator[Record]:

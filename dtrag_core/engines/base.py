@@ -26,14 +26,15 @@ from dtrag_core.types import (
 class EngineInfo:
     """What an engine holds.
 
-    `content_hash` identifies what is searched (part of every cache key); `cosine_min` is the fixed
-    minimum of cosine normalisation, estimated at build; `fusion` the default chosen at build;
-    `postings` counts (term, chunk) pairs.
+    `content_hash` identifies what is searched (part of every cache key); `chunks` there are now,
+    `most_chunks` there ever were; `cosine_min` is the fixed minimum of cosine normalisation,
+    estimated at build; `fusion` the default chosen at build; `postings` counts (term, chunk) pairs.
     """
 
     name: str
     content_hash: str
     chunks: int
+    most_chunks: int
     dimension: int
     cosine_min: float
     fusion: Fusion

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.errors import IndexCorruptError
+from dtrag_core.index.replacing import sync_entry
 
 _POPULATE_READ: Final = 22  # MADV_POPULATE_READ
 
@@ -72,13 +73,14 @@ def read_archive(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def write_archive(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays to one file, which is there as a whole or not at all."""
+    """Write arrays to one file, which is there as a whole or not at all, and on disk by then."""
     fresh = path.with_name(f".{path.name}")
     with fresh.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
     fresh.rename(path)
+    sync_entry(path.parent)
 
 
 def unreadable(path: Path, error: Exception) -> IndexCorruptError:

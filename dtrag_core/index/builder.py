@@ -27,7 +27,7 @@ from dtrag_core.index.manifest import (
     SegmentEntry,
     hash_files,
 )
-from dtrag_core.index.replacing import replacing, sync_files
+from dtrag_core.index.replacing import replacing, sync_entry, sync_files
 from dtrag_core.index.segment import write_segment
 from dtrag_core.index.segment_content import ContentCollector, SegmentContent
 from dtrag_core.index.snapshot import CENTROIDS, open_snapshot
@@ -84,8 +84,8 @@ def build_index(plan: BuildPlan, directory: Path, progress: Progress = no_progre
     """Build the index and put it in `directory`'s place as a whole; return its manifest.
 
     Goes on where a killed or interrupted build of the same plan stopped. Raises BuildError if the
-    dataset is empty, the disk is full, or `directory` holds files that are no index; whatever was
-    there stays.
+    dataset is empty, the disk is full, or `directory` holds files that are no index, DataError if a
+    text is not valid Unicode; whatever was there stays.
     """
     check_settings(plan.bm25)
     if directory.exists() and any(directory.iterdir()) and not (directory / MANIFEST).exists():
@@ -140,6 +140,7 @@ def _write_segments(
     """Write every segment that an interrupted build has not left; return the entries of all."""
     folder = fresh / SEGMENTS
     folder.mkdir(exist_ok=True)
+    sync_entry(fresh)
     done = [_read_entry(path) for path in sorted(folder.glob(f"*{_ENTRY}"))]
     rows = sum(entry.rows for entry in done)
     length = sum(entry.total_length for entry in done)
@@ -153,6 +154,7 @@ def _write_segments(
         entry = write_segment(content, folder / name, plan.bm25, length / rows, space.centroids)
         # An entry says that its files can be relied on, also after a power failure.
         sync_files(folder / name)
+        sync_entry(folder)
         _write_entry(folder / f"{name}{_ENTRY}", entry)
         done.append(entry)
     if not done:
@@ -186,6 +188,7 @@ def _vector_space(
         return VectorSpace(held["centroids"], held["queries"], float(held["cosine_min"]))
     space = make_vector_space(plan.dataset, embedder, progress)
     np.save(fresh / CENTROIDS, space.centroids)
+    sync_entry(fresh / CENTROIDS)
     cosine_min = np.array(space.cosine_min)
     arrays = {"centroids": space.centroids, "queries": space.queries, "cosine_min": cosine_min}
     write_archive(path, arrays)
@@ -200,7 +203,9 @@ def _write_entry(path: Path, entry: SegmentEntry) -> None:
     """Say that a segment is finished: its entry is there as a whole or not at all."""
     fresh = path.with_name(f".{path.name}")
     fresh.write_text(json.dumps(asdict(entry)), encoding="utf-8")
+    sync_entry(fresh)
     fresh.rename(path)
+    sync_entry(path.parent)
 
 
 def _manifest(

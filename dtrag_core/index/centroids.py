@@ -28,6 +28,11 @@ def list_count(rows: int) -> int:
     return min(rows // 100, int(3.2 * rows**0.5), 4_096)
 
 
+def outgrown(lists: int, rows: int) -> bool:
+    """Return whether a quarter of the rows would get more lists: the corpus has grown fourfold."""
+    return list_count(rows // 4) > lists
+
+
 def train_centroids(sample: FloatArray, lists: int, seed: int = 0) -> FloatArray:
     """Return float32[lists, d] centroids of float32[n, d], each of length 1.
 

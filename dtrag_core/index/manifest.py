@@ -58,7 +58,9 @@ class Manifest:
     """What an index directory holds.
 
     `chunks` counts the live ones. `fusion` is the default at query time: chosen on the dataset's
-    train queries where it has some. `files` are paths inside the directory.
+    train queries where it has some. `files` are paths inside the directory. `last_segment` is the
+    highest number of a segment before these: no name is ever given twice. `most_chunks` is how many
+    the largest generation before had.
     """
 
     dataset: str
@@ -76,7 +78,19 @@ class Manifest:
     segments: tuple[SegmentEntry, ...]
     files: Mapping[str, FileEntry]
     generation: int = 1
+    last_segment: int = 0
+    most_chunks: int = 0
     format_version: int = FORMAT_VERSION
+
+    @property
+    def rows(self) -> int:
+        """How many rows its segments have, deleted ones among them."""
+        return sum(each.rows for each in self.segments)
+
+    @property
+    def newest_segment(self) -> int:
+        """The highest number a segment ever had."""
+        return max(self.last_segment, *(int(each.name) for each in self.segments), 0)
 
     @property
     def content_hash(self) -> str:

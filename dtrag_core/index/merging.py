@@ -39,6 +39,28 @@ def choose_merge(segments: Sequence[SegmentEntry], most_rows: int) -> tuple[str,
     return ()
 
 
+def full_merges(segments: Sequence[SegmentEntry], most_rows: int) -> list[tuple[str, ...]]:
+    """Return which segments to merge with which, so that few are left and no deleted row.
+
+    The largest come first, each goes where it fits first (first-fit decreasing), and none is cut.
+    One that stays alone and has no deleted rows is not named.
+    """
+    groups: list[list[SegmentEntry]] = []
+    by_size = sorted(segments, key=lambda entry: (entry.live_rows, entry.rows), reverse=True)
+    for entry in by_size:
+        for group in groups:
+            if sum(each.live_rows for each in group) + entry.live_rows <= most_rows:
+                group.append(entry)
+                break
+        else:
+            groups.append([entry])
+    return [
+        tuple(entry.name for entry in group)
+        for group in groups
+        if len(group) > 1 or group[0].live_rows < group[0].rows
+    ]
+
+
 def _size_class(rows: int) -> int:
     size_class, limit = 0, SMALLEST
     while rows >= limit:

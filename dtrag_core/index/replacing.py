@@ -36,8 +36,10 @@ def replacing(directory: Path, plan: str) -> Iterator[Path]:
                 _begin(fresh, plan)
                 yield fresh
                 sync_files(fresh)
+                # What takes the place is finished: nothing may take it for a build to go on with.
+                (fresh / _PLAN).unlink()
+                sync_entry(fresh)
                 _swap(fresh, directory)
-                (directory / _PLAN).unlink()
         except Exception:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
@@ -55,6 +57,8 @@ def _begin(fresh: Path, plan: str) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
         written.write_text(plan, encoding="utf-8")
+        sync_files(fresh)
+        sync_entry(fresh.parent)
 
 
 @contextmanager
@@ -100,8 +104,8 @@ def _swap(fresh: Path, directory: Path) -> None:
     elif not _exchanged(fresh, directory):
         directory.rename(_previous(directory))
         fresh.rename(directory)
-        shutil.rmtree(_previous(directory), ignore_errors=True)
     sync_entry(directory.parent)
+    shutil.rmtree(_previous(directory), ignore_errors=True)
 
 
 def _exchanged(first: Path, second: Path) -> bool:
@@ -115,9 +119,11 @@ def _exchanged(first: Path, second: Path) -> bool:
 
 
 def sync_files(directory: Path) -> None:
-    """Have everything in a directory on disk."""
-    sync_entries([path for path in directory.rglob("*") if path.is_file()])
-    sync_entry(directory)
+    """Have everything in a directory on disk: files, then the names of all, innermost first."""
+    inside = sorted(directory.rglob("*"), reverse=True)
+    sync_entries([path for path in inside if path.is_file()])
+    for folder in (*(path for path in inside if path.is_dir()), directory):
+        sync_entry(folder)
 
 
 def sync_entries(paths: Iterable[Path]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.embedding.base import Embedder
-from dtrag_core.errors import EmbeddingError
+from dtrag_core.errors import DataError, EmbeddingError
 from dtrag_core.index.forward import ForwardIndex
 from dtrag_core.index.ivf import assign_lists
 from dtrag_core.text.analyzer import Analyzer
@@ -107,7 +107,12 @@ class ContentCollector:
         return len(self._chunks)
 
     def add(self, batch: Sequence[Chunk]) -> None:
-        """Add the next chunks. Raises EmbeddingError for vectors of another shape."""
+        """Add the next chunks.
+
+        Raises EmbeddingError for vectors of another shape, DataError for text that is no Unicode.
+        """
+        for chunk in batch:
+            _check_unicode(chunk)
         contents = [chunk.content for chunk in batch]
         self._forward.add([self._analyzer.tokens(content) for content in contents])
         vectors = embed_documents(self._embedder, contents)
@@ -124,6 +129,29 @@ class ContentCollector:
             np.concatenate(self._vectors),
             np.concatenate(self._lists),
         )
+
+
+def _check_unicode(chunk: Chunk) -> None:
+    """Raise DataError for half a surrogate pair: a string can hold one, UTF-8 cannot."""
+    texts = {
+        "id": chunk.id,
+        "title": chunk.title,
+        "text": chunk.text,
+        "path": "/".join(chunk.path),
+        "doc_type": chunk.doc_type,
+    }
+    for name, text in texts.items():
+        if text.isascii():
+            continue
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"the {name} of chunk {chunk.id!r} is not valid Unicode: it holds "
+                f"{text[error.start]!r} at {error.start}, half a surrogate pair; decode it anew "
+                "from where it comes, or replace what cannot be: "
+                "text.encode('utf-8', 'replace').decode()"
+            ) from None
 
 
 def embed_documents(embedder: Embedder, texts: Sequence[str]) -> FloatArray:

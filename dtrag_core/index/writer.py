@@ -6,17 +6,15 @@ place. So a reader sees a change whole or not at all, and one that was acknowled
 a kill. Many small segments are merged into fewer large ones beside all this (`compact`).
 """
 
-import hashlib
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 
@@ -24,7 +22,7 @@ from dtrag_core.embedding.registry import restore_embedder
 from dtrag_core.errors import InvalidRequestError
 from dtrag_core.index.arrays import read_archive
 from dtrag_core.index.builder import EMBEDDER, SEGMENT_ROWS
-from dtrag_core.index.deletions import delete_rows
+from dtrag_core.index.leftovers import remove_files, remove_leftovers
 from dtrag_core.index.manifest import (
     SEGMENTS,
     FileEntry,
@@ -33,15 +31,14 @@ from dtrag_core.index.manifest import (
     hash_files,
     read_manifest,
 )
-from dtrag_core.index.merging import choose_merge, live_rows, merged_content
+from dtrag_core.index.merging import choose_merge, full_merges, live_rows, merged_content
+from dtrag_core.index.next_generation import Change, next_manifest
 from dtrag_core.index.replacing import locked, no_full_disk, sync_entry
-from dtrag_core.index.segment import Segment, open_segment, write_segment
+from dtrag_core.index.segment import write_segment
 from dtrag_core.index.segment_content import ContentCollector, SegmentContent
-from dtrag_core.index.snapshot import open_snapshot
+from dtrag_core.index.snapshot import Snapshot, open_snapshot
 from dtrag_core.text.analyzer import Analyzer
 from dtrag_core.types import Chunk, IdArray
-
-DELETIONS: Final = "deletions"
 
 
 class IndexWriter:
@@ -49,6 +46,8 @@ class IndexWriter:
 
     Methods may be called from several threads. Raises BuildError if another process writes the
     directory, the IndexDirectoryError family if it cannot be used. Use it as a context manager.
+    After an error of the disk in its last step an update has happened or not, as a whole: then
+    `manifest` says which, and updates go on from there.
     """
 
     def __init__(self, directory: Path, *, segment_rows: int = SEGMENT_ROWS) -> None:
@@ -62,21 +61,24 @@ class IndexWriter:
             self._analyzer = Analyzer(manifest.analyzer)
             self._lock = threading.Lock()
             self._merging = threading.Lock()
-            self._names = count(1 + max(int(each.name) for each in manifest.segments))
-            self._remove_leftovers()
+            self._in_doubt = False
+            self._names = count(1 + manifest.newest_segment)
+            remove_leftovers(directory, manifest)
             self._resources = stack.pop_all()
 
     @property
     def manifest(self) -> Manifest:
         """The manifest of the present generation."""
-        return self._snapshot.manifest
+        with self._present() as snapshot:
+            return snapshot.manifest
 
     def add(self, chunks: Sequence[Chunk]) -> Manifest:
         """Add chunks, each in the place of the one with its id if there is one.
 
         Returns the manifest of the generation that holds them: by then they survive a kill. Raises
-        InvalidRequestError if an id comes twice, EmbeddingError if a text cannot be embedded,
-        BuildError if the disk is full; nothing is changed then.
+        InvalidRequestError if an id comes twice, DataError if a text is not valid Unicode,
+        EmbeddingError if one cannot be embedded, BuildError if the disk is full; nothing is changed
+        then.
         """
         ids = [chunk.id for chunk in chunks]
         if len(set(ids)) != len(ids):
@@ -86,48 +88,43 @@ class IndexWriter:
             return self.manifest
         collector = ContentCollector(self._analyzer, self._embedder, self._snapshot.centroids)
         collector.add(chunks)
-        with self._written(collector.finish()) as (entry, files), self._lock:
-            return self._commit(self._find(ids), entry, files)
+        with self._written(collector.finish()) as (entry, files), self._present() as snapshot:
+            return self._commit(Change(_find(snapshot, ids), entry, files))
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete the chunks with these ids; return how many there were."""
-        with self._lock, no_full_disk(self._directory):
-            gone = self._find(ids)
+        with self._present() as snapshot, no_full_disk(self._directory):
+            gone = _find(snapshot, ids)
             found = sum(map(len, gone.values()))
             if found:
-                self._commit(gone)
+                self._commit(Change(gone))
             return found
 
     def compact(self) -> bool:
-        """Merge segments once, if any should be; return whether it was done.
+        """Merge segments once, if any should be by `choose_merge`; return whether it was done.
 
         Chunks can be added and deleted meanwhile; what is deleted stays deleted.
         """
         with self._merging:
-            before = self._snapshot
-            chosen = choose_merge(before.manifest.segments, self._segment_rows)
-            if not chosen:
-                return False
-            merged = [each for each in before.segments if each.entry.name in chosen]
-            content = merged_content(merged)
-            if not content.chunks:
-                with self._lock:
-                    self._commit({}, dropped=chosen)
-                return True
-            with self._written(content) as (entry, files), self._lock:
-                now = {each.entry.name: each for each in self._snapshot.segments}
-                late = [
-                    each.files.store.chunk(row).id
-                    for each in merged
-                    for row in np.setdiff1d(live_rows(each), live_rows(now[each.entry.name]))
-                ]
-                self._commit({}, entry, files, chosen, late)
-            return True
+            chosen = choose_merge(self.manifest.segments, self._segment_rows)
+            if chosen:
+                self._merge(chosen)
+            return bool(chosen)
 
     def compact_all(self) -> None:
         """Merge until no segments should be merged any more."""
         while self.compact():
             pass
+
+    def compact_fully(self) -> None:
+        """Merge into as few segments as their size allows, and drop every deleted row.
+
+        Chunks can be added and deleted meanwhile; what that leaves to do is for the next time. Of
+        an index without a live row one segment stays.
+        """
+        with self._merging:
+            for chosen in full_merges(self.manifest.segments, self._segment_rows):
+                self._merge(chosen)
 
     def close(self) -> None:
         """Let go of the directory, once a merge that runs has ended."""
@@ -145,17 +142,38 @@ class IndexWriter:
     ) -> None:
         self.close()
 
-    def _find(self, ids: Iterable[str]) -> dict[str, IdArray]:
-        """Return the live rows with these ids, by segment."""
-        wanted = list(dict.fromkeys(ids))
-        found: dict[str, IdArray] = {}
-        for segment in self._snapshot.segments:
-            row_of, live = segment.files.row_of, segment.live
-            rows = [row_of[name] for name in wanted if name in row_of]
-            rows = [row for row in rows if live is None or live[row]]
-            if rows:
-                found[segment.entry.name] = np.array(rows, np.int32)
-        return found
+    @contextmanager
+    def _present(self) -> Iterator[Snapshot]:
+        """Hold the lock, over the generation that is in place.
+
+        A commit that failed may have put its manifest there or not: then one has to look.
+        """
+        with self._lock:
+            if self._in_doubt:
+                self._snapshot = open_snapshot(self._directory, self._snapshot)
+                self._in_doubt = False
+            yield self._snapshot
+
+    def _merge(self, chosen: Sequence[str]) -> None:
+        """Write the live rows of these segments as one in their place. No other merge runs."""
+        with self._present() as before:
+            merged = [each for each in before.segments if each.entry.name in chosen]
+        content = merged_content(merged)
+        if not content.chunks:
+            with self._present() as snapshot:
+                # An index has at least one segment.
+                spare = chosen[:-1] if len(chosen) == len(snapshot.segments) else chosen
+                if spare:
+                    self._commit(Change(dropped=spare))
+            return
+        with self._written(content) as (entry, files), self._present() as snapshot:
+            now = {each.entry.name: each for each in snapshot.segments}
+            late = [
+                each.files.store.chunk(row).id
+                for each in merged
+                for row in np.setdiff1d(live_rows(each), live_rows(now[each.entry.name]))
+            ]
+            self._commit(Change({}, entry, files, chosen, late))
 
     @contextmanager
     def _written(
@@ -163,13 +181,13 @@ class IndexWriter:
     ) -> Iterator[tuple[SegmentEntry, dict[str, FileEntry]]]:
         """Write a segment to disk, and take it away again if it does not come into use."""
         folder = self._directory / SEGMENTS / f"{next(self._names):06d}"
-        live = self.manifest.segments
+        manifest, centroids = self._snapshot.manifest, self._snapshot.centroids
+        live = manifest.segments
         rows = sum(each.live_rows for each in live) or len(content.chunks)
         length = sum(each.live_length for each in live) or int(content.forward.lengths.sum())
-        centroids = self._snapshot.centroids
         try:
             with no_full_disk(self._directory):
-                entry = write_segment(content, folder, self.manifest.bm25, length / rows, centroids)
+                entry = write_segment(content, folder, manifest.bm25, length / rows, centroids)
                 files = hash_files(self._directory, folder.iterdir())
                 sync_entry(folder)
                 sync_entry(folder.parent)
@@ -179,102 +197,26 @@ class IndexWriter:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _commit(
-        self,
-        gone: Mapping[str, IdArray],
-        entry: SegmentEntry | None = None,
-        files: Mapping[str, FileEntry] | None = None,
-        dropped: Sequence[str] = (),
-        late: Sequence[str] = (),
-    ) -> Manifest:
-        """Put a new generation in place: without these rows and segments, with this segment.
-
-        `late` are ids to delete from the new segment. The lock is held.
-        """
-        before = self.manifest
-        generation = before.generation + 1
-        segments = [each for each in self._snapshot.segments if each.entry.name not in dropped]
-        made = dict(files or {})
-        entries = [
-            self._without(each, gone[each.entry.name], generation, made)
-            if each.entry.name in gone
-            else each.entry
-            for each in segments
-        ]
-        if entry is not None:
-            if late:
-                added = open_segment(self._directory, entry)
-                rows = np.array([added.files.row_of[name] for name in late], np.int32)
-                entry = self._without(added, rows, generation, made)
-            entries.append(entry)
-        known = {**before.files, **made}
-        kept = {
-            name: known[name]
-            for name in known
-            if not name.startswith((f"{SEGMENTS}/", f"{DELETIONS}/"))
-        }
-        for each in entries:
-            kept.update((name, known[name]) for name in each.inside(known))
-            if each.deletions:
-                kept[each.deletions] = known[each.deletions]
-        if not dropped:
-            known_as = f"{before.dataset_fingerprint} {sorted(made.items())}"
-            before = replace(
-                before, dataset_fingerprint=hashlib.sha256(known_as.encode()).hexdigest()
-            )
-        manifest = replace(
-            before,
-            generation=generation,
-            chunks=sum(each.live_rows for each in entries),
-            segments=tuple(entries),
-            files=kept,
-        )
+    def _commit(self, change: Change) -> Manifest:
+        """Put a new generation in place. The lock is held."""
+        before = self._snapshot.manifest
+        manifest = next_manifest(self._directory, self._snapshot, change)
+        self._in_doubt = True
         manifest.write(self._directory)
         self._snapshot = open_snapshot(self._directory, self._snapshot)
-        self._remove(before.files.keys() - kept.keys())
+        self._in_doubt = False
+        remove_files(self._directory, before.files.keys() - manifest.files.keys())
         return manifest
 
-    def _without(
-        self,
-        segment: Segment,
-        rows: IdArray,
-        generation: int,
-        made: dict[str, FileEntry],
-    ) -> SegmentEntry:
-        """Return the segment's entry with these rows deleted too; their list goes to disk."""
-        files, entry = segment.files, segment.entry
-        deletions = delete_rows(segment.deletions, files.forward, rows, len(files.vocabulary))
-        path = self._directory / DELETIONS / f"{entry.name}-{generation}.npz"
-        path.parent.mkdir(exist_ok=True)
-        deletions.write(path)
-        made.update(hash_files(self._directory, [path]))
-        sync_entry(path.parent)
-        return replace(
-            entry,
-            live_rows=entry.rows - len(deletions.rows),
-            live_length=entry.total_length - deletions.length,
-            deletions=path.relative_to(self._directory).as_posix(),
-        )
 
-    def _remove(self, files: Iterable[str]) -> None:
-        """Take away files that no generation needs any more, and folders left empty."""
-        folders = set()
-        for name in files:
-            path = self._directory / name
-            path.unlink(missing_ok=True)
-            folders.add(path.parent)
-        for folder in folders:
-            if folder.parent.name == SEGMENTS:
-                folder.rmdir()
-
-    def _remove_leftovers(self) -> None:
-        """Take away what a killed writer left, which no manifest names."""
-        named = {self._directory / name for name in self.manifest.files}
-        folders = {path.parent for path in named}
-        for folder in (self._directory / SEGMENTS).iterdir():
-            if folder not in folders:
-                shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
-        if (self._directory / DELETIONS).is_dir():
-            for path in (self._directory / DELETIONS).iterdir():
-                if path not in named:
-                    path.unlink()
+def _find(snapshot: Snapshot, ids: Iterable[str]) -> dict[str, IdArray]:
+    """Return the live rows with these ids, by segment."""
+    wanted = list(dict.fromkeys(ids))
+    found: dict[str, IdArray] = {}
+    for segment in snapshot.segments:
+        row_of, live = segment.files.row_of, segment.live
+        rows = [row_of[name] for name in wanted if name in row_of]
+        rows = [row for row in rows if live is None or live[row]]
+        if rows:
+            found[segment.entry.name] = np.array(rows, np.int32)
+    return found

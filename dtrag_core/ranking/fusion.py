@@ -115,8 +115,9 @@ def weighted_sum(
     """Return w * normalised BM25 + (1 - w) * normalised cosine, float32[n].
 
     Normalisation maps the fixed minimum (0 for BM25, `cosine_min`, or the least cosine here where
-    that is lower) to 0 and the query's maximum to 1; a leg whose maximum does not exceed its
-    minimum says nothing and contributes 0.
+    that is lower) to 0 and the query's maximum to 1, or `cosine_min` where no cosine reaches it: so
+    chunks that are all far off gain little by being the least far. A leg whose maximum does not
+    exceed its minimum says nothing and contributes 0.
     """
     fused: FloatArray = _weighted(bm25, cosine, np.float32(bm25_weight), np.float32(cosine_min))
     return fused

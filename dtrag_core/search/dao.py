@@ -94,8 +94,9 @@ class SearchDAO:
         `vector_topk` are the legs' depths (raised to `topk`), `rerank_candidates` caps the union
         whose exact scores are completed. `fusion` overrides the default chosen at build.
 
-        Raises InvalidRequestError for a request that cannot be, LegFailedError if a leg fails,
-        MemoryBudgetError if the texts would not fit (stream_search does not hold them all).
+        Raises InvalidRequestError for a request that cannot be, such as a `topk` above the corpus
+        (where chunks were deleted since it was not, there are fewer hits), LegFailedError if a leg
+        fails, MemoryBudgetError if the texts would not fit (stream_search does not hold them all).
         """
         params = SearchParams(
             topk, bm25_topk, vector_topk, rerank_candidates, parse_filters(filters), fusion
@@ -219,8 +220,7 @@ class SearchDAO:
 
 
 def _normalize(session: Session, query: str, params: SearchParams, mode: Mode) -> SearchRequest:
-    info = session.info
-    return normalize_request(query, params, mode, info.chunks, info.fusion)
+    return normalize_request(query, params, mode, session.info)
 
 
 def _leg_params(session: Session, request: SearchRequest) -> LegParams:

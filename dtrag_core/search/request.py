@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, get_args
 
+from dtrag_core.engines.base import EngineInfo
 from dtrag_core.errors import InvalidRequestError, UnknownNameError
 from dtrag_core.ranking.fusion import check_fusion
 from dtrag_core.types import Filters, Fusion, Mode, SearchParams
@@ -26,12 +27,14 @@ class SearchRequest:
 
 
 def normalize_request(
-    query: str, params: SearchParams, mode: Mode, chunks: int, default_fusion: Fusion
+    query: str, params: SearchParams, mode: Mode, corpus: EngineInfo
 ) -> SearchRequest:
-    """Check a request against a corpus of `chunks` and return its normal form.
+    """Check a request against the corpus and return its normal form.
 
     White space is collapsed, Unicode composed (NFC), leg depths raised to `topk` and cut to the
-    corpus. Raises InvalidRequestError with the offending value.
+    corpus. Raises InvalidRequestError with the offending value. A `topk` above the corpus is such a
+    value, unless chunks were deleted since it was not: what was a good request once stays one, and
+    finds what there is.
     """
     if mode not in _MODES:
         raise UnknownNameError("mode", str(mode), _MODES)
@@ -50,20 +53,23 @@ def normalize_request(
         value = getattr(params, name)
         if isinstance(value, bool) or not isinstance(value, int):
             raise InvalidRequestError(f"{name} must be a whole number, got {value!r}")
-    if not 1 <= params.topk <= chunks:
+    if not 1 <= params.topk <= corpus.most_chunks:
         raise InvalidRequestError(
-            f"topk must be in 1..{chunks:,} (the corpus has {chunks:,} chunks), got {params.topk:,}"
+            f"topk must be in 1..{corpus.most_chunks:,} (the corpus has {corpus.chunks:,} chunks), "
+            f"got {params.topk:,}"
         )
     for name in _DEPTHS:
         if getattr(params, name) < 1:
             raise InvalidRequestError(f"{name} must be at least 1, got {getattr(params, name)}")
-    fusion = params.fusion or default_fusion
+    fusion = params.fusion or corpus.fusion
     check_fusion(fusion)
+    most = max(corpus.chunks, 1)
+    topk = min(params.topk, most)
     normal = SearchParams(
-        params.topk,
-        min(max(params.bm25_topk, params.topk), chunks),
-        min(max(params.vector_topk, params.topk), chunks),
-        max(params.rerank_candidates, params.topk),
+        topk,
+        min(max(params.bm25_topk, topk), most),
+        min(max(params.vector_topk, topk), most),
+        max(params.rerank_candidates, topk),
         params.filters,
     )
     return SearchRequest(text, normal, fusion, mode)

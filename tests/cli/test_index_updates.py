@@ -58,11 +58,33 @@ def test_compacting_says_what_it_did(dtrag: Dtrag, own_index: Path, more: Path) 
     with IndexWriter(own_index) as writer:
         writer.delete(["1", "2", "3"])
     done = dtrag("index", "compact", own_index)
-    assert done.stdout == f"{own_index}: 1 segments are now 1\n"
-    assert read_manifest(own_index).segments[0].rows == 5
-    for _ in range(3):
-        dtrag("index", "add", own_index, more)
-    assert len(read_manifest(own_index).segments) <= 4
+    assert done.stdout == (
+        f"{own_index}: 1 segments are now 1, 3 deleted chunks are gone from them\n"
+    )
+    assert read_manifest(own_index).rows == 5
+    dtrag("index", "add", own_index, more)
+    dtrag("index", "delete", own_index, "bat")
+    assert len(read_manifest(own_index).segments) == 2
+    done = dtrag("index", "compact", own_index)
+    assert done.stdout == (
+        f"{own_index}: 2 segments are now 1, 1 deleted chunks are gone from them\n"
+    )
+    assert read_manifest(own_index).rows == read_manifest(own_index).chunks == 7
+    assert found(dtrag, own_index, "mice", "--topk", "1") == ["owl"]
+
+
+def test_compacting_tells_of_an_index_that_outgrew_its_lists(
+    dtrag: Dtrag, own_index: Path, tmp_path: Path
+) -> None:
+    many = tmp_path / "many.jsonl"
+    lines = [{"id": f"n{number}", "text": f"pike {number % 7}"} for number in range(16_000)]
+    many.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    assert "lists" not in dtrag("index", "compact", own_index).stdout
+    dtrag("index", "add", own_index, many, "--batch", "8000")
+    said = dtrag("index", "compact", own_index).stdout
+    assert "3 segments are now 1" in said
+    assert "lists (1) were chosen when it was built for far fewer than its 16,008 chunks" in said
+    assert "would have 160" in said
 
 
 def test_a_bad_line_is_named_and_nothing_of_its_batch_is_added(

@@ -85,6 +85,12 @@ def test_beir_says_which_file_is_missing(beir: Path, missing: str) -> None:
         ("corpus.jsonl", '{"_id": "a", "text": "x"}\n' * 2, 2, "duplicate id 'a'"),
         ("corpus.jsonl", '{"_id": "a", "text": "x", "metadata": 5}', 1, "'metadata' must be"),
         ("corpus.jsonl", '{"_id": "a", "text": "", "metadata": {"path": [1]}}', 1, "'path' must"),
+        (
+            "corpus.jsonl",
+            '{"_id": "a", "text": "", "metadata": {"path": ["\\udc00"]}}',
+            1,
+            "'path' is not valid Unicode",
+        ),
         ("queries.jsonl", '{"_id": "q1", "text": " "}', 1, "text is empty"),
         ("queries.jsonl", '{"_id": "q1", "text": "x"}\n' * 2, 2, "duplicate id 'q1'"),
         ("qrels/test.tsv", HEADER + "q1\tnope\t1", 2, "no chunk has the id 'nope'"),

@@ -2,15 +2,23 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from dtrag_core.bench.torture.corpus import TortureDataset, make_chunk
 from dtrag_core.bench.torture.judging import stored_chunks
+from dtrag_core.datasets.registry import open_dataset
 from dtrag_core.engines.embedded import EmbeddedEngine
+from dtrag_core.engines.generations import LOOK_EVERY_NS, RETRY_AFTER_NS, Generations
+from dtrag_core.errors import IndexCorruptError, IndexMismatchError
+from dtrag_core.index.manifest import read_manifest
 from dtrag_core.index.writer import IndexWriter
 from dtrag_core.types import LEGACY, OPTIMIZED, Chunk
+from dtrag_core.workbench import prepare
 
 ORIGIN = TortureDataset(60)
 
@@ -82,3 +90,78 @@ def test_a_session_keeps_its_generation_while_a_merge_removes_its_files(
     np.testing.assert_array_equal(again.scores, before.scores)
     assert [chunk.text for chunk in session.fetch(again.ids)] == texts
     assert len(engine.session(LEGACY).vector_leg(vector, 99, None)) == 10
+
+
+def aside(file: Path) -> Path:
+    return file.rename(file.with_suffix(".aside"))
+
+
+def until(done: Callable[[], bool], look: Callable[[], object]) -> None:
+    while not done():
+        look()
+
+
+def until_outdated(engine: EmbeddedEngine) -> None:
+    until(lambda: engine.outdated is not None, lambda: engine.session(OPTIMIZED))
+
+
+def codes_of_last_segment(index: Path) -> Path:
+    return index / "segments" / read_manifest(index).segments[-1].name / "vectors_int8.npy"
+
+
+def test_a_generation_that_cannot_be_opened_disturbs_no_search(
+    index: Path, engine: EmbeddedEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with IndexWriter(index) as writer:
+        writer.add(chunks(1, "new"))
+        missing = aside(codes_of_last_segment(index))
+        until_outdated(engine)
+        for _ in range(50):
+            session = engine.session(LEGACY)
+            assert len(session.vector_leg(engine.embed_query("t0011"), 99, None)) == 60
+        assert "vectors_int8.npy is missing" in str(engine.outdated)
+        (said,) = caplog.messages
+        assert "generation 1" in said
+        assert "vectors_int8.npy is missing" in said
+        with pytest.raises(IndexCorruptError, match=r"vectors_int8\.npy is missing"):
+            engine.refresh()
+        missing.rename(missing.with_suffix(".npy"))
+        writer.delete(["c1"])
+        while engine.manifest.generation < writer.manifest.generation:
+            engine.session(OPTIMIZED)
+    assert engine.outdated is None
+    assert engine.info.chunks == 60
+
+
+def test_a_passing_trouble_is_tried_again_though_the_manifest_stays(index: Path) -> None:
+    ticks = count(step=LOOK_EVERY_NS)
+    pause = 0
+    generations = Generations(index, lambda: next(ticks) + pause)
+    with IndexWriter(index) as writer:
+        writer.add(chunks(1, "new"))
+    missing = aside(codes_of_last_segment(index))
+    until(lambda: generations.failure is not None, generations.look)
+    missing.rename(missing.with_suffix(".npy"))
+    for _ in range(50):
+        generations.look()
+    assert generations.present.info.chunks == 60
+    pause = RETRY_AFTER_NS
+    until(lambda: generations.present.info.chunks == 61, generations.look)
+    assert generations.failure is None
+    generations.close()
+
+
+def test_another_index_in_its_place_is_told_and_the_one_opened_is_served(
+    index: Path, engine: EmbeddedEngine, corpus_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = stored_chunks(engine)
+    prepare(open_dataset(f"jsonl:{corpus_file}"), "lsa", directory=index, rebuild=True)
+    until_outdated(engine)
+    assert stored_chunks(engine) == before
+    session = engine.session(OPTIMIZED)
+    found = session.vector_leg(engine.embed_query("t0011"), 5, None)
+    assert {chunk.id for chunk in session.fetch(found.ids)} <= before.keys()
+    assert isinstance(engine.outdated, IndexMismatchError)
+    assert "open it again" in caplog.text
+    with pytest.raises(IndexMismatchError, match="was replaced by an index with"):
+        engine.refresh()

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dtrag_core.bench.torture.children import build_plan
 from dtrag_core.bench.torture.corpus import TortureDataset, make_chunk
@@ -11,7 +13,7 @@ from dtrag_core.index import writer as writing
 from dtrag_core.index.builder import build_index
 from dtrag_core.index.compaction import Compaction
 from dtrag_core.index.manifest import SegmentEntry
-from dtrag_core.index.merging import FANOUT, SMALLEST, choose_merge
+from dtrag_core.index.merging import FANOUT, SMALLEST, choose_merge, full_merges
 from dtrag_core.index.writer import IndexWriter
 
 MOST = 1 << 18
@@ -64,6 +66,35 @@ def test_a_steady_stream_is_merged_into_few_segments_and_copied_seldom() -> None
     assert sum(sizes) == 150_000
     assert len(sizes) < 15
     assert copied < 15 * 50_000
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), min_size=1, max_size=12),
+    most=st.integers(20, 100),
+)
+def test_a_full_merge_leaves_few_segments_no_deleted_row_and_nothing_for_a_second(
+    sizes: list[tuple[int, int]], most: int
+) -> None:
+    segments = [
+        SegmentEntry(f"{number:06d}", live + deleted, 9, 9.0, live, 9)
+        for number, (live, deleted) in enumerate(sizes, 1)
+        if live + deleted
+    ]
+    live_of = {each.name: each.live_rows for each in segments}
+    groups = full_merges(segments, most)
+    merged = [name for group in groups for name in group]
+    assert len(merged) == len(set(merged))
+    left = [each.live_rows for each in segments if each.name not in merged]
+    assert all(each.live_rows == each.rows for each in segments if each.name not in merged)
+    for group in groups:
+        rows = sum(live_of[name] for name in group)
+        assert rows <= most or len(group) == 1
+        left.append(rows)
+    left = sorted(rows for rows in left if rows)
+    assert sum(left) == sum(live_of.values())
+    assert len(left) < 2 or left[0] + left[1] > most
+    after = [SegmentEntry(f"{n:06d}", rows, 9, 9.0, rows, 9) for n, rows in enumerate(left, 1)]
+    assert full_merges(after, most) == []
 
 
 def test_an_error_of_a_merge_is_not_swallowed(

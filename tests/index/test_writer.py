@@ -20,6 +20,7 @@ from dtrag_core.datasets.registry import open_dataset
 from dtrag_core.embedding.registry import restore_embedder
 from dtrag_core.engines.embedded import EmbeddedEngine
 from dtrag_core.errors import BuildError, EmbeddingError, InvalidRequestError
+from dtrag_core.index import manifest as manifests
 from dtrag_core.index import writer as writing
 from dtrag_core.index.arrays import read_archive
 from dtrag_core.index.builder import EMBEDDER, build_index
@@ -134,6 +135,28 @@ def test_merging_changes_no_answer(index: Path) -> None:
     }
 
 
+def test_a_full_compaction_leaves_few_segments_and_no_deleted_row(index: Path) -> None:
+    with IndexWriter(index, segment_rows=50) as writer:
+        writer.add(chunks(1, "c0", "c26", "new"))
+        writer.delete(["c1"])
+        writer.compact_fully()
+        assert sorted(each.rows for each in writer.manifest.segments) == [10, 50]
+        before = writer.manifest
+        writer.compact_fully()
+        assert writer.manifest == before
+    versions = {**START, "c0": 1, "c26": 1, "new": 1}
+    del versions["c1"]
+    check(index, versions)
+    with IndexWriter(index) as writer:
+        writer.delete(versions)
+        writer.compact_fully()
+        assert [each.rows for each in writer.manifest.segments] == [10]
+        writer.add(chunks(3, "again"))
+        writer.compact_fully()
+        assert writer.manifest.rows == 1
+    check(index, {"again": 3})
+
+
 def test_a_second_writer_is_refused(index: Path) -> None:
     with IndexWriter(index), pytest.raises(BuildError, match="another process"):
         IndexWriter(index)
@@ -202,6 +225,46 @@ def test_a_full_disk_changes_nothing(index: Path, monkeypatch: pytest.MonkeyPatc
         assert len(list((index / "segments").iterdir())) == len(writer.manifest.segments)
         writer.add(chunks(2, "new"))
     check(index, {**START, "new": 2})
+
+
+def test_an_update_that_failed_once_it_was_in_place_is_built_upon(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with IndexWriter(index) as writer:
+        for fails in (
+            lambda: writer.delete(["c1", "c30"]),
+            lambda: writer.add(chunks(1, "c2", "new")),
+            lambda: writer.add(chunks(1, "fourth")),
+            writer.compact,
+        ):
+            with monkeypatch.context() as patched:
+                patched.setattr(manifests, "sync_entry", failing)
+                with pytest.raises(OSError, match="Input/output error"):
+                    fails()
+            assert writer.manifest == read_manifest(index)
+        writer.add(chunks(2, "c3"))
+    versions = {**START, "c2": 1, "new": 1, "fourth": 1, "c3": 2}
+    check(index, {name: v for name, v in versions.items() if name not in ("c1", "c30")})
+    assert len(read_manifest(index).segments) == 3
+    IndexWriter(index).close()
+    assert {path.name for path in (index / "segments").iterdir()} == {
+        each.name for each in read_manifest(index).segments
+    }
+
+
+def test_no_segment_gets_the_name_of_one_that_is_gone(index: Path) -> None:
+    given = [each.name for each in read_manifest(index).segments]
+    for number in range(3):
+        with IndexWriter(index) as writer:
+            added = writer.add(chunks(number, "new"))
+            given.append(added.segments[-1].name)
+            writer.delete(["new"])
+            writer.compact_all()
+            assert given[-1] not in {each.name for each in writer.manifest.segments}
+    assert len(given) == len(set(given)) == 6
 
 
 def test_texts_without_a_precomputed_vector_are_refused(tmp_path: Path) -> None:

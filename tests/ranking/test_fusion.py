@@ -56,6 +56,35 @@ def test_a_weight_of_one_or_zero_is_one_leg_alone(scores: list[tuple[float, floa
     assert len(order_by_score(ids, only_cosine, cosine, 3)) == min(3, len(ids))
 
 
+WEIGHTS = st.floats(0, 1)
+
+
+@given(SCORES, WEIGHTS, st.floats(-1, 1))
+def test_a_weighted_sum_is_in_0_to_1_and_grows_with_either_score(
+    scores: list[tuple[float, float]], weight: float, cosine_min: float
+) -> None:
+    bm25, cosine = np.array(scores, np.float32).T.copy()
+    fused = weighted_sum(bm25, cosine, weight, cosine_min)
+    assert ((fused >= 0) & (fused <= 1)).all()
+    for this in range(len(fused)):
+        not_better = (bm25 <= bm25[this]) & (cosine <= cosine[this])
+        assert (fused[not_better] <= fused[this]).all()
+
+
+@given(SCORES, WEIGHTS, st.floats(-1, 1))
+def test_a_maximum_of_cosines_counts_whole_from_the_fixed_minimum_on_and_less_below(
+    scores: list[tuple[float, float]], weight: float, cosine_min: float
+) -> None:
+    cosine = np.array(scores, np.float32)[:, 1].copy()
+    most = weighted_sum(np.zeros_like(cosine), cosine, weight, cosine_min).max()
+    whole = np.float32(1) - np.float32(weight)
+    if cosine.max() > np.float32(cosine_min):
+        assert most == whole
+    else:
+        assert most <= whole
+        assert len(cosine) > 1 or most == 0
+
+
 def test_a_leg_that_found_nothing_contributes_nothing() -> None:
     nothing, cosine = np.zeros(3, np.float32), np.array([0.1, 0.9, 0.5], np.float32)
     assert weighted_sum(nothing, cosine, 0.4, 0.0).argmax() == 1

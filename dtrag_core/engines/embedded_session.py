@@ -1,0 +1,124 @@
+"""One search's view of an index directory: the legs over one generation."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from dtrag_core.engines.generations import Generation
+from dtrag_core.errors import EmbeddingError
+from dtrag_core.index.bm25_segments import QueryTerms
+from dtrag_core.index.snapshot import Snapshot
+from dtrag_core.index.topk import merge
+from dtrag_core.index.vectors import VectorIndex
+from dtrag_core.text.analyzer import Analyzer
+from dtrag_core.types import Candidates, Chunk, Filters, FloatArray, IdArray, Mask, Switches
+
+_EVERYTHING: Final[Mask] = np.zeros(0, np.bool_)
+_NOTHING: Final = Candidates(np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+class EmbeddedSession:
+    """The legs of one search, all over one generation."""
+
+    def __init__(self, analyzer: Analyzer, generation: Generation, switches: Switches) -> None:
+        self.info = generation.info
+        self._analyzer = analyzer
+        self._snapshot = generation.snapshot
+        self._vectors = vectors(generation.snapshot, switches)
+        self._analysed: tuple[str, QueryTerms] | None = None
+
+    def bm25_leg(self, query: str, depth: int, mask: Mask | None) -> Candidates:
+        """Return the `depth` best chunks by BM25 among those the mask allows."""
+        return self._snapshot.bm25.search(self._terms(query), depth, _allowed(mask))
+
+    def vector_leg(self, vector: FloatArray, depth: int, mask: Mask | None) -> Candidates:
+        """Return the `depth` best chunks by cosine; none for the zero vector of an empty text.
+
+        Raises EmbeddingError for another shape, NaN or infinity.
+        """
+        if not self._has_direction(vector):
+            return _NOTHING
+        return self._vectors.search(vector, depth, _allowed(mask))
+
+    def bm25_shards(
+        self, query: str, depth: int, mask: Mask | None, shards: int
+    ) -> Sequence[Callable[[], Candidates]]:
+        """Return the BM25 leg cut into jobs that share no row; `merge` puts them together."""
+        terms, search = self._terms(query), self._snapshot.bm25.search_shard
+        return [
+            partial(search, terms, depth, _allowed(mask), shard, shards) for shard in range(shards)
+        ]
+
+    def vector_shards(
+        self, vector: FloatArray, depth: int, mask: Mask | None, shards: int
+    ) -> Sequence[Callable[[], Candidates]]:
+        """Return the vector leg cut into jobs that share no row. Raises as `vector_leg` does."""
+        if not self._has_direction(vector):
+            return []
+        search = self._vectors.search_shard
+        return [
+            partial(search, vector, depth, _allowed(mask), shard, shards) for shard in range(shards)
+        ]
+
+    def merge(self, parts: Sequence[Candidates], depth: int) -> Candidates:
+        """Return the `depth` best of what the jobs of one leg found."""
+        return merge(parts, depth)
+
+    def bm25_scores(self, query: str, ids: IdArray) -> FloatArray:
+        """Return the exact BM25 score float32[n] of each id."""
+        return self._snapshot.bm25.scores(self._terms(query), ids)
+
+    def cosine_scores(self, vector: FloatArray, ids: IdArray) -> FloatArray:
+        """Return the cosine float32[n] of each id."""
+        return self._vectors.scores(vector, ids)
+
+    def compile_filters(self, filters: Filters | None) -> Mask | None:
+        """Return bool[rows] of what the filters allow; None if they allow everything."""
+        return self._snapshot.filters.compile(filters)
+
+    def fetch(self, ids: IdArray) -> Sequence[Chunk]:
+        """Return the chunks with these ids, in this order."""
+        return self._snapshot.fetch(ids)
+
+    def names(self, ids: IdArray) -> Sequence[str]:
+        """Return the dataset's ids of these chunks; no text is read."""
+        return self._snapshot.names(ids)
+
+    @property
+    def longest_text(self) -> int:
+        """Bytes of the longest text."""
+        return self._snapshot.longest_text
+
+    def text_bytes(self, ids: IdArray) -> Sequence[int]:
+        """Return the size of each of these chunks' texts in bytes, without reading them."""
+        return self._snapshot.text_bytes(ids)
+
+    def _terms(self, query: str) -> QueryTerms:
+        if self._analysed is None or self._analysed[0] != query:
+            terms = self._snapshot.bm25.query_terms(self._analyzer.tokens(query))
+            self._analysed = (query, terms)
+        return self._analysed[1]
+
+    def _has_direction(self, vector: FloatArray) -> bool:
+        if vector.shape != (self.info.dimension,):
+            raise EmbeddingError(
+                f"the index holds vectors of dimension {self.info.dimension}, the query's has "
+                f"shape {vector.shape}; embed queries with the index's own embedder"
+            )
+        length = float(np.dot(vector, vector))
+        if not np.isfinite(length):
+            raise EmbeddingError("the query's embedding holds NaN or infinity")
+        return length > 0
+
+
+def _allowed(mask: Mask | None) -> Mask:
+    return _EVERYTHING if mask is None else mask
+
+
+def vectors(snapshot: Snapshot, switches: Switches) -> VectorIndex:
+    """Return what a vector leg with these switches searches."""
+    if switches.ann:
+        return snapshot.ivf
+    return snapshot.int8 if switches.int8 else snapshot.float32
