@@ -1,12 +1,14 @@
 """Values that travel between the layers: chunks, queries, candidates, results.
 
-All are immutable. Ids inside the engine are row numbers (`int32`, 0-based, in corpus order); the
-dataset's own ids are strings and appear only in `Chunk`, `JudgedQuery` and `Hit`.
+All are immutable; those that every search makes many of are named tuples, which cost a fifth of a
+frozen dataclass to make. Ids inside the engine are row numbers (`int32`, 0-based, in corpus order);
+the dataset's own ids are strings and appear only in `Chunk`, `JudgedQuery` and `Hit`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +22,7 @@ FusionMethod = Literal["weighted", "rrf"]
 Split = Literal["train", "test"]
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """One retrievable unit of text.
 
     `path` is its place in the taxonomy, from the root; empty where there is none.
@@ -32,12 +33,16 @@ class Chunk:
     text: str
     path: tuple[str, ...] = ()
     doc_type: str = ""
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = MappingProxyType({})
 
     @property
     def content(self) -> str:
         """What is indexed and embedded: title and text."""
         return f"{self.title} {self.text}" if self.title else self.text
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values, by name."""
+        return {**self._asdict(), "attributes": dict(self.attributes)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +126,7 @@ LEGACY = Switches()
 OPTIMIZED = Switches(overlap=True, int8=True, ann=True, shards=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """When one step of a search ran: `time.perf_counter_ns` at both ends, and the thread's id."""
 
     name: str
@@ -131,8 +135,7 @@ class Span:
     thread: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One result: fused score and the exact score of each leg."""
 
     rank: int
@@ -160,6 +163,12 @@ class SearchResult:
     plan: str = "in_turn"
     from_cache: bool = False
     degraded: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values, by name."""
+        hits = [{**hit._asdict(), "chunk": hit.chunk.to_json()} for hit in self.hits]
+        spans = [span._asdict() for span in self.timings]
+        return {**asdict(replace(self, hits=(), timings=())), "hits": hits, "timings": spans}
 
 
 class Progress(Protocol):

@@ -11,7 +11,6 @@ import json
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
@@ -105,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
         except Exception as error:
             self._answer(500, {"error": f"{type(error).__name__}: {error}"})
         else:
-            self._answer(200, asdict(result))
+            self._answer(200, result.to_json())
 
     def log_message(self, *_: object) -> None:
         """Stay silent: a line a request would be load of its own."""

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, Final
@@ -74,7 +74,7 @@ class Feed:
         chunks = list(islice(self._fresh, self._size))
         self._present.extend(chunk.id for chunk in chunks)
         for place in range(round(self._size * REPLACED)):
-            chunks[place] = replace(chunks[place], id=self._present.popleft())
+            chunks[place] = chunks[place]._replace(id=self._present.popleft())
         self._present.extend(chunk.id for chunk in chunks[: round(self._size * REPLACED)])
         manifest = self._writer.add(chunks)
         deleted = 0
@@ -98,7 +98,7 @@ class Feed:
 def _renamed(dataset: Dataset) -> Iterator[Chunk]:
     """Stream the dataset's chunks over and over, under ids that it does not have."""
     rounds = chain.from_iterable(dataset.chunks() for _ in count())
-    return (replace(chunk, id=f"fed-{number}") for number, chunk in enumerate(rounds))
+    return (chunk._replace(id=f"fed-{number}") for number, chunk in enumerate(rounds))
 
 
 def say(line: dict[str, Any]) -> None:

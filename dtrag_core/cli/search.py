@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -96,7 +96,7 @@ def _search(args: argparse.Namespace) -> int:
         dao.executor.close()
         dao.engine.close()
     if args.json:
-        say_json({"query": args.query, "results": [asdict(result) for result in results]})
+        say_json({"query": args.query, "results": [result.to_json() for result in results]})
     else:
         say("\n\n".join(_rendered(result, fusion) for result in results))
     return ExitCode.DONE

@@ -7,7 +7,7 @@ from, so they lean towards lexical search: weak evidence on quality.
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -92,7 +92,7 @@ def _known_item(chunk: Chunk) -> KnownItem | None:
     if not fit:
         return None
     query = JudgedQuery(chunk.id, summary, {chunk.id: 1})
-    return KnownItem(query, stable_split(chunk.id), replace(chunk, text=rest))
+    return KnownItem(query, stable_split(chunk.id), chunk._replace(text=rest))
 
 
 def _names(title: str, summary: str) -> bool:

@@ -69,8 +69,11 @@ class _Strings:
         _, ends, data = column.buffers()
         self._ends = memoryview(ends).cast("i") if len(column) else memoryview(b"")
         self._data = memoryview(data) if data is not None else memoryview(b"")
+        self._empty = not len(self._data)
 
     def __getitem__(self, row: int) -> str:
+        if self._empty:
+            return ""
         start, end = self._ends[row], self._ends[row + 1]
         return str(self._data[start:end], "utf-8") if end > start else ""
 

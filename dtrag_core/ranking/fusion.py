@@ -69,26 +69,27 @@ def union_of_few(first: IdArray, second: IdArray, cap: int) -> tuple[IdArray, ND
 
 @numba.njit(cache=True, nogil=True)
 def known_scores(
-    ids: IdArray, ranks: NDArray[np.int32], found: FloatArray
-) -> tuple[FloatArray, IdArray]:
-    """Return each id's score float32[m] by its rank in `found`, and the ids that have none."""
-    scores = np.zeros(len(ids), np.float32)
-    missing = np.empty(len(ids), np.int32)
-    count = 0
-    for place in range(len(ids)):
-        if ranks[place] < 0:
-            missing[count] = ids[place]
-            count += 1
-        else:
-            scores[place] = found[ranks[place]]
-    return scores, missing[:count]
+    ranks: NDArray[np.int32], first: FloatArray, second: FloatArray
+) -> tuple[FloatArray, NDArray[np.int64], NDArray[np.int64]]:
+    """Return each candidate's scores float32[2, m] by its ranks int32[2, m] in both rankings.
+
+    `first` and `second` are the rankings' scores. And the candidates that the first has no score
+    for, and those that the second has none for, int64.
+    """
+    scores = np.zeros(ranks.shape, np.float32)
+    for place in range(ranks.shape[1]):
+        if ranks[0, place] >= 0:
+            scores[0, place] = first[ranks[0, place]]
+        if ranks[1, place] >= 0:
+            scores[1, place] = second[ranks[1, place]]
+    return scores, np.flatnonzero(ranks[0] < 0), np.flatnonzero(ranks[1] < 0)
 
 
 def warm_up() -> None:
     """Run every kernel once, so that no search pays for loading one."""
     ids, scores = np.zeros(1, np.int32), np.ones(1, np.float32)
-    union, ranks = union_of_few(ids, ids, 1)
-    known_scores(union, ranks[0], scores)
+    _, ranks = union_of_few(ids, ids, 1)
+    known_scores(ranks, scores, scores)
     order_by_score(ids, weighted_sum(scores, scores, 0.5, 0.0), scores, 1)
 
 

@@ -8,7 +8,6 @@ from threading import get_ident
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dtrag_core.engines.base import Engine, Session
 from dtrag_core.errors import MemoryBudgetError
@@ -37,7 +36,6 @@ from dtrag_core.types import (
     FloatArray,
     Fusion,
     Hit,
-    IdArray,
     Mode,
     SearchParams,
     SearchResult,
@@ -236,26 +234,15 @@ def _rank(session: Session, request: SearchRequest, legs: LegsOutcome) -> tuple[
 def _fused(session: Session, request: SearchRequest, legs: LegsOutcome) -> Ranked:
     params = request.params
     ids, ranks = union_by_rank(legs.bm25.ids, legs.vector.ids, params.rerank_candidates)
-    bm25 = _completed(ids, ranks[0], legs.bm25.scores, partial(session.bm25_scores, request.query))
-    cosine = _completed(
-        ids, ranks[1], legs.vector.scores, partial(session.cosine_scores, legs.embedding)
-    )
+    scores, no_bm25, no_cosine = known_scores(ranks, legs.bm25.scores, legs.vector.scores)
+    bm25, cosine = scores
+    if len(no_bm25):
+        bm25[no_bm25] = session.bm25_scores(request.query, ids[no_bm25])
+    if len(no_cosine):
+        cosine[no_cosine] = session.cosine_scores(legs.embedding, ids[no_cosine])
     fused = fuse(bm25, cosine, request.fusion, session.info.cosine_min)
     best = order_by_score(ids, fused, cosine, params.topk)
     return Ranked(ids[best], fused[best], bm25[best], cosine[best])
-
-
-def _completed(
-    ids: IdArray,
-    ranks: NDArray[np.int32],
-    found: FloatArray,
-    score: Callable[[IdArray], FloatArray],
-) -> FloatArray:
-    """Return one leg's score of each id: the leg's own where it found it, else computed now."""
-    scores, missing = known_scores(ids, ranks, found)
-    if len(missing):
-        scores[ranks < 0] = score(missing)
-    return scores
 
 
 def _fetch(session: Session, ranked: Ranked, part: slice = slice(None)) -> tuple[Hit, ...]:
