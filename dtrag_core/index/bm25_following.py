@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dtrag_core.index.bm25_lists import Lists, enter
 from dtrag_core.index.bm25_selection import replace_least, threshold
-from dtrag_core.index.postings import BLOCK, Bytes
+from dtrag_core.index.postings import BLOCK, Bytes, Integer
 from dtrag_core.types import FloatArray, IdArray, Mask
 
 # Postings that are passed over in the time of one binary search.
@@ -213,24 +213,24 @@ def _look_up(
         return
     if count * _PROBE < stop - start:
         places = np.full(count, start, np.int32)
-        size = stop - start
+        size: Integer = stop - start
         while size > 1:
             half = size >> 1
             for which in range(count):
-                place = np.int64(places[which]) + half
-                below = np.int64(ids[place - 1]) < touched[which] + base
+                last = np.int64(places[which]) + half - 1
+                below = np.int64(ids[last]) < touched[which] + base
                 places[which] += half * below
             size -= half
         for which in range(count):
-            place = np.int64(places[which])
             wanted = touched[which] + base
+            place: Integer = np.int64(places[which])
             place += np.int64(ids[place]) < wanted
             if place < stop and np.int64(ids[place]) == wanted:
                 sums[touched[which]] += weight * np.float32(saturations[place])
         return
-    for place in range(start, stop):
-        row = np.int64(ids[place]) - base
+    for at in range(start, stop):
+        row = np.int64(ids[at]) - base
         # Rows never touched stay at 0, so that they need not be cleared.
         before = sums[row]
-        added = weight * np.float32(saturations[place])
+        added = weight * np.float32(saturations[at])
         sums[row] = before + added if before > 0 else before

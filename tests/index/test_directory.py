@@ -17,7 +17,7 @@ from dtrag_core.errors import (
     IndexMismatchError,
     InvalidRequestError,
 )
-from dtrag_core.index.manifest import read_manifest, verify_files
+from dtrag_core.index.manifest import FORMAT_VERSION, read_manifest, verify_files
 from dtrag_core.workbench import open_dao, prepare
 
 SEGMENT = "segments/000001"
@@ -80,7 +80,7 @@ def test_no_index_there(tmp_path: Path) -> None:
         open_dao(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format_version": 5}'])
+@pytest.mark.parametrize("text", ["{", "[]", f'{{"format_version": {FORMAT_VERSION}}}'])
 def test_an_unreadable_manifest_is_corrupt(copy: Path, text: str) -> None:
     (copy / "manifest.json").write_text(text)
     with pytest.raises(IndexCorruptError, match=r"manifest\.json"):
@@ -90,7 +90,7 @@ def test_an_unreadable_manifest_is_corrupt(copy: Path, text: str) -> None:
 def test_another_format_is_refused_with_both_versions(copy: Path) -> None:
     raw = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps({**raw, "format_version": 99}))
-    with pytest.raises(IndexMismatchError, match="format 99, this version reads 5"):
+    with pytest.raises(IndexMismatchError, match=f"format 99, this version reads {FORMAT_VERSION}"):
         read_manifest(copy)
 
 

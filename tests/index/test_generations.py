@@ -1,8 +1,9 @@
 """An open engine sees every generation without restart; a session keeps its own to its end."""
 
+import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -21,6 +22,20 @@ from dtrag_core.types import LEGACY, OPTIMIZED, Chunk
 from dtrag_core.workbench import prepare
 
 ORIGIN = TortureDataset(60)
+LOGGER = logging.getLogger("dtrag_core.engines.generations")
+
+
+@pytest.fixture
+def log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[pytest.LogCaptureFixture]:
+    """What is logged, whatever a library that another test imported did to loggers."""
+    monkeypatch.setattr(LOGGER, "disabled", False)
+    monkeypatch.setattr(LOGGER, "propagate", False)
+    caplog.set_level(logging.WARNING, LOGGER.name)
+    LOGGER.addHandler(caplog.handler)
+    yield caplog
+    LOGGER.removeHandler(caplog.handler)
 
 
 def chunks(version: int, *names: str) -> list[Chunk]:
@@ -110,7 +125,7 @@ def codes_of_last_segment(index: Path) -> Path:
 
 
 def test_a_generation_that_cannot_be_opened_disturbs_no_search(
-    index: Path, engine: EmbeddedEngine, caplog: pytest.LogCaptureFixture
+    index: Path, engine: EmbeddedEngine, log: pytest.LogCaptureFixture
 ) -> None:
     with IndexWriter(index) as writer:
         writer.add(chunks(1, "new"))
@@ -120,7 +135,7 @@ def test_a_generation_that_cannot_be_opened_disturbs_no_search(
             session = engine.session(LEGACY)
             assert len(session.vector_leg(engine.embed_query("t0011"), 99, None)) == 60
         assert "vectors_int8.npy is missing" in str(engine.outdated)
-        (said,) = caplog.messages
+        (said,) = log.messages
         assert "generation 1" in said
         assert "vectors_int8.npy is missing" in said
         with pytest.raises(IndexCorruptError, match=r"vectors_int8\.npy is missing"):
@@ -152,7 +167,7 @@ def test_a_passing_trouble_is_tried_again_though_the_manifest_stays(index: Path)
 
 
 def test_another_index_in_its_place_is_told_and_the_one_opened_is_served(
-    index: Path, engine: EmbeddedEngine, corpus_file: Path, caplog: pytest.LogCaptureFixture
+    index: Path, engine: EmbeddedEngine, corpus_file: Path, log: pytest.LogCaptureFixture
 ) -> None:
     before = stored_chunks(engine)
     prepare(open_dataset(f"jsonl:{corpus_file}"), "lsa", directory=index, rebuild=True)
@@ -162,6 +177,6 @@ def test_another_index_in_its_place_is_told_and_the_one_opened_is_served(
     found = session.vector_leg(engine.embed_query("t0011"), 5, None)
     assert {chunk.id for chunk in session.fetch(found.ids)} <= before.keys()
     assert isinstance(engine.outdated, IndexMismatchError)
-    assert "open it again" in caplog.text
+    assert "open it again" in log.text
     with pytest.raises(IndexMismatchError, match="was replaced by an index with"):
         engine.refresh()
