@@ -1,5 +1,6 @@
 """What every test may use: the judged collection, and settings for compiled, single-thread code."""
 
+import hashlib
 import importlib
 import inspect
 import json
@@ -9,11 +10,19 @@ from pathlib import Path
 
 # Before anything imports numpy or numba: one BLAS thread, and one kernel cache a test process,
 # since numba's cache index is not safe against two processes compiling the same file at once.
+# Numba looks only at the file of a kernel itself, not at those of kernels it calls, so that any
+# edit of the package gets a cache of its own.
 ROOT = Path(__file__).parents[1]
+SOURCES = hashlib.sha256(
+    b"".join(path.read_bytes() for path in sorted((ROOT / "dtrag_core").rglob("*.py")))
+)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["NUMBA_CACHE_DIR"] = str(
-    ROOT / ".pytest_cache" / "numba" / os.environ.get("PYTEST_XDIST_WORKER", "main")
+    ROOT
+    / ".pytest_cache"
+    / f"numba-{SOURCES.hexdigest()[:12]}"
+    / os.environ.get("PYTEST_XDIST_WORKER", "main")
 )
 
 import pytest  # noqa: E402

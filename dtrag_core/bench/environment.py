@@ -16,6 +16,8 @@ from typing import Any, Final, Protocol, Self
 import psutil
 import threadpoolctl  # type: ignore[import-untyped]
 
+from dtrag_core.optimization.core_threads import allowed_cores
+
 PACKAGES: Final = (
     "dtrag-bench",
     "numpy",
@@ -78,9 +80,7 @@ def capture_environment() -> dict[str, Any]:
 
 def cores() -> int:
     """Return how many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(allowed_cores())
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:

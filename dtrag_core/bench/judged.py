@@ -4,7 +4,9 @@ Outside the timed region, on an engine's exact legs; the fusing is that of the s
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from dtrag_core.bench.quality import best_weight, ndcg_at, recall_at
 from dtrag_core.bench.statistics import Interval, paired_interval
 from dtrag_core.engines.base import Engine
+from dtrag_core.optimization.core_threads import allowed_cores
 from dtrag_core.ranking.fusion import fuse, order_by_score, union_by_rank
 from dtrag_core.types import (
     LEGACY,
@@ -59,11 +62,12 @@ class QueryLegs:
 def run_legs(
     engine: Engine, queries: Sequence[JudgedQuery], progress: Progress = no_progress
 ) -> list[QueryLegs]:
-    """Search every query by both exact legs and complete both scores."""
+    """Search every query by both exact legs and complete both scores, on all cores."""
     found = []
-    for query in queries:
-        found.append(_legs(engine, query))
-        progress("judged queries", len(found), len(queries))
+    with ThreadPoolExecutor(len(allowed_cores())) as pool:
+        for legs in pool.map(partial(_legs, engine), queries):
+            found.append(legs)
+            progress("judged queries", len(found), len(queries))
     return found
 
 

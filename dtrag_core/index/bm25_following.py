@@ -55,7 +55,7 @@ def follow(
     count = touch(ids, saturations, lists, leading, start % BLOCK, sums, touched)
     return settle(
         ids, saturations, dense, lists, leading, terms, start, size, mask, live, margin,
-        best, sums, touched, count, rows, most, found,
+        best, sums, touched, count, True, rows, most, found,
     )  # fmt: skip
 
 
@@ -105,6 +105,7 @@ def settle(
     sums: FloatArray,
     touched: IdArray,
     count: int,
+    alone: bool,
     rows: IdArray,
     most: FloatArray,
     found: int,
@@ -112,7 +113,8 @@ def settle(
     """Complete the sums of `count` touched rows, and take down those that reach the threshold.
 
     The terms from `added` on are looked up, for ever fewer rows. The rows' sums are cleared.
-    Arguments and result as of `follow`.
+    `alone`: all other sums are 0, or are not read again. Other arguments and the result as of
+    `follow`.
     """
     in_dense, weights, to_come, starts, stops, ends = lists
     base = start % BLOCK
@@ -133,7 +135,7 @@ def settle(
             enter(ids, starts, stops, ends, term, base, base + size)
             _look_up(
                 ids, saturations, starts[term], stops[term], base, weights[term],
-                sums, touched, kept,
+                sums, touched, kept, alone,
             )  # fmt: skip
     bound = threshold(best) - margin
     for which in range(kept):
@@ -184,12 +186,14 @@ def _raise_by(
 ) -> None:
     """Take the k-th largest of these rows' sums for a bound of the k-th best score."""
     k = len(best) - 1
-    heap = np.full(k, threshold(best) + margin)
+    beyond = np.float32(threshold(best) + margin)
+    heap = np.full(k, beyond)
     for which in range(count):
         score = sums[touched[which]]
         if score > heap[0]:
             replace_least(heap, k, score)
-    best[k] = max(best[k], heap[0] - margin)
+    if heap[0] > beyond:  # else rounding alone might lift it
+        best[k] = heap[0] - margin
 
 
 @numba.njit(cache=True, nogil=True)
@@ -203,27 +207,28 @@ def _look_up(
     sums: FloatArray,
     touched: IdArray,
     count: int,
+    alone: bool,
 ) -> None:
     """Add a term's postings for these rows only, by binary searches or all in passing.
 
-    The searches are made side by side, step by step and without branches, so that the processor
-    waits for the memory of many at once.
+    In passing only if these rows are `alone` in having sums. Searches are made side by side, step
+    by step and without branches, so that the processor waits for the memory of many at once.
     """
     if start == stop:
         return
-    if count * _PROBE < stop - start:
-        places = np.full(count, start, np.int32)
+    if not alone or count * _PROBE < stop - start:
+        places = np.zeros(count, np.int32)
         size: Integer = stop - start
         while size > 1:
             half = size >> 1
             for which in range(count):
-                last = np.int64(places[which]) + half - 1
+                last = start + np.int64(places[which]) + half - 1
                 below = np.int64(ids[last]) < touched[which] + base
                 places[which] += half * below
             size -= half
         for which in range(count):
             wanted = touched[which] + base
-            place: Integer = np.int64(places[which])
+            place: Integer = start + np.int64(places[which])
             place += np.int64(ids[place]) < wanted
             if place < stop and np.int64(ids[place]) == wanted:
                 sums[touched[which]] += weight * np.float32(saturations[place])

@@ -2,7 +2,8 @@
 
 A row's score is the sum over query terms of weight * s, with s = tf / (tf + K), the saturation, and
 weight = idf * multiplicity. Postings hold s in one byte, q = round(255 s) (see `postings`), so that
-adding up weight * q / 255, the *sum* of a row, reads three bytes a posting and never a length.
+adding up weight * q / 255, the *sum* of a row, reads three bytes a posting (of a frequent term
+one) and never a length.
 A sum is wrong by at most
 
     margin = (sum of weights) * (largest |s - q / 255| at build + drift),
@@ -11,8 +12,8 @@ where drift = |ln(average length now / at build)| / 4 covers that q was made wit
 then: s is a logistic function of ln K, whose slope is at most 1/4. So the work is done on sums, and
 nothing is lost by it:
 
-1. *Theta*, a lower bound of the k-th best score, is kept while searching: the k-th largest of
-   sum - margin so far. It is handed on from span to span and from segment to segment.
+1. *Theta*, a lower bound of the k-th best score, is kept while searching: first what is known of
+   the query's terms, then the k-th largest of sum - margin so far, of sums that may lack terms.
 2. A row is a *candidate* if sum + margin >= theta. All others cannot be among the k best.
 3. Candidates get their exact scores, in float64 from tf, length and the statistics of now
    (`bm25_scores`), those with the largest sums first, and the best are the answer.
@@ -20,12 +21,12 @@ nothing is lost by it:
 Which rows are looked at decides how fast it is. Rows are taken in blocks of 65,536.
 
 - *First theta* (Kane and Tompa 2018): of every term it is known how strongly its 16th, 64th ...
-  best rows hold it, so that a search begins with a bound.
+  best rows hold it, so that a search begins with a bound (not among filtered or deleted rows).
 - *Block maxima* (Ding and Suel 2011): the largest q of each term in the block bounds what a row can
   reach; a block that cannot reach theta is passed over. Rows lie in the order of their vectors'
   lists, so topical terms gather in few blocks.
 - *MaxScore* (Turtle and Flood 1995; `bm25_lists`): the terms that can add least, and together too
-  little, are left out, and looked up for the few rows that the *leading* terms leave.
+  little, are not added up, only looked up for the few rows that the *leading* terms leave.
 - Leading terms with few postings are *followed* row by row (`bm25_following`). Otherwise they are
   *spread out* over tiles of rows that stay in the first cache level, frequent terms by vector
   instructions over a byte for every row, and one vector pass finds the groups of rows where
@@ -70,7 +71,9 @@ def search(
     scratch: FloatArray,
     touched: IdArray,
 ) -> tuple[IdArray, FloatArray]:
-    """Return the ids int32[n] and exact scores float32[n] of the k best rows, ties by id.
+    """Return ids int32[n] and exact scores float32[n] of those of the k best rows in a part.
+
+    Descending, ties by id.
 
     table: int64[segments, FIELDS], see `bm25_views`.
     numbers: int32[segments, 2, m], of each query term its number in the segment and its number
@@ -178,7 +181,8 @@ def _search_block(
     """Take down the rows of some tiles of a block that may be among the best.
 
     Some of them are below the threshold that holds in the end. `error`: of a sum, for each unit of
-    weight. Other arguments and the result are those of `bm25_following.follow`.
+    weight. Other arguments as of `bm25_following.follow`; the result is `rows` and `most`, perhaps
+    with more room, and `found`.
     """
     in_dense, weights, _, starts, stops, ends = lists
     margin = error * weights[:terms].sum()

@@ -85,7 +85,7 @@ def open_block(
 
 @numba.njit(cache=True, nogil=True)
 def lead(lists: Lists, terms: int, bound: np.float32) -> tuple[int, int, int]:
-    """Return how many terms come before those that together stay below `bound`.
+    """Return how many terms must be added up: the others together stay below `bound`.
 
     And how many of these are dense, and the postings of the others that have not been passed.
     """

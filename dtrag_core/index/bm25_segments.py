@@ -141,7 +141,10 @@ class BM25Index:
     def search_shard(
         self, query: QueryTerms, depth: int, mask: Mask, shard: int, shards: int
     ) -> Candidates:
-        """Return the same over one of `shards` parts of the rows; `merge` joins the parts."""
+        """Return those of them in one of `shards` parts of the rows; `merge` joins the parts.
+
+        A part may leave out what another part's best rows outdo.
+        """
         if len(mask) not in (0, self._rows):
             raise InvalidRequestError(
                 f"the mask has {len(mask):,} rows, the index {self._rows:,}; make it from the "

@@ -20,7 +20,7 @@ from dtrag_core.types import FloatArray, IdArray, Mask
 # Groups of rows that are settled in the time of adding a term.
 _GROUPS_AT_MOST: Final = 24
 # Sparse postings are settled by themselves if they are fewer than one in so many rows: what the
-# other rows score is then known more closely, as only the light dense terms make an error.
+# other rows score is then known more closely: these terms make no error there.
 _APART: Final = 32
 
 
@@ -68,8 +68,9 @@ def spread(
             raise_bound(maxima, rest + sparse_margin, best)
             found = settle(
                 ids, saturations, dense, lists, leading, terms, start, size, mask, live,
-                rest + sparse_margin, best, sums, touched, count, rows, most, found,
+                rest + sparse_margin, best, sums, touched, count, False, rows, most, found,
             )  # fmt: skip
+            # The terms left out cannot bring back what was settled: they stay below the threshold.
             fold(sums, maxima)
             apart = False
         raise_bound(maxima, rest, best)
@@ -86,7 +87,7 @@ def spread(
         count = gather(sums, maxima, cutoff, touched)
         found = settle(
             ids, saturations, dense, lists, added, terms, start, size, mask, live, rest,
-            best, sums, touched, count, rows, most, found,
+            best, sums, touched, count, True, rows, most, found,
         )  # fmt: skip
     sums[:TILE] = 0
     return found

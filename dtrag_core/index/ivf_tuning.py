@@ -77,8 +77,13 @@ def _cost(index: IVFVectors, queries: FloatArray) -> float:
 
 
 def _fewest_probes(index: IVFVectors, reach: float, recall: "_Recall", floor: float) -> int:
-    """Return the fewest probes that hold the floor with this reach, by bisection."""
-    low, high = 1, index.lists
+    """Return the fewest probes that hold the floor with this reach.
+
+    Doubling, then bisection: many probes are slow to try, and few are most often enough.
+    """
+    low, high = 1, 1
+    while high < index.lists and recall.of(index.tuned(high, reach)) < floor:
+        low, high = high + 1, min(2 * high, index.lists)
     while low < high:
         middle = (low + high) // 2
         if recall.of(index.tuned(middle, reach)) >= floor:

@@ -7,7 +7,7 @@ without touching postings; and tf, which exact scores need, follows from q and t
 except where q is so near 255 that several tf share it. Those few are listed as exceptions.
 
 - Sparse terms: row numbers as uint16 within blocks of 65,536 rows, and q: 3 bytes a posting.
-- Dense terms, held by more than one row in 8: a row of q for every row of the segment, 0 where
+- Dense terms, held by more than one row in 16: a row of q for every row of the segment, 0 where
   the term is absent. Adding one is a vector operation, and any row's q is found at once.
 """
 
@@ -26,7 +26,7 @@ from dtrag_core.types import IdArray
 BLOCK: Final = 1 << 16
 NO_EXCEPTIONS: Final = 256
 RANKS: Final = (16, 64, 256, 1024)
-_DENSE_SHARE: Final = 8
+_DENSE_SHARE: Final = 16
 _LANES: Final = 64
 
 Bytes: TypeAlias = NDArray[np.uint8]

@@ -31,7 +31,7 @@ class CoreThreads:
     """
 
     def __init__(self, cores: int | None = None) -> None:
-        allowed = _allowed_cores()
+        allowed = allowed_cores()
         self.count = cores or min(len(allowed), _MOST)
         self._here = _core_finder()
         self._helpers: list[_Helper] = []
@@ -90,7 +90,8 @@ class _Helper:
             del work  # an idle thread keeps nothing alive
 
 
-def _allowed_cores() -> list[int]:
+def allowed_cores() -> list[int]:
+    """Return the cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from dtrag_core.config import BM25Settings
@@ -183,6 +184,40 @@ def test_large_corpus(large: tuple[list[list[str]], BM25Index], query: str) -> N
     for share in (0.9, 0.1, 0.01, 0.001, 0.0):
         mask = rng.random(len(corpus)) < share
         check(index.search(terms, 50, mask), np.where(mask, expected, 0).tolist(), 50)
+
+
+@pytest.fixture(scope="module")
+def whole(large: tuple[list[list[str]], BM25Index]) -> BM25Index:
+    """The same corpus with nothing deleted, in two segments."""
+    return build(large[0], cuts=(66_000,))
+
+
+OF_ANY_FREQUENCY = [f"w{rank}" for rank in (1, 2, 3, 4, 5, 8, 13, 30, 100, 300, 900, 3_000, 4_999)]
+
+
+@given(
+    weights=st.dictionaries(
+        st.sampled_from(OF_ANY_FREQUENCY), st.floats(0.01, 20), min_size=1, max_size=8
+    ),
+    k=st.sampled_from([1, 10, 16, 17, 50, 1_000]),
+    shards=st.sampled_from([1, 2, 7]),
+    share=st.sampled_from([None, 0.5, 0.02]),
+)
+@hypothesis_settings(max_examples=200)
+def test_any_weights_on_a_large_corpus(
+    whole: BM25Index, weights: dict[str, float], k: int, shards: int, share: float | None
+) -> None:
+    mask = EVERYTHING
+    terms = whole.weighted_terms(weights)
+    expected = whole.scores(terms, np.arange(70_300, dtype=np.int32))
+    if share is not None:
+        mask = np.random.default_rng(3).random(len(expected)) < share
+        expected = np.where(mask, expected, 0)
+    parts = [whole.search_shard(terms, k, mask, each, shards) for each in range(shards)]
+    found = merge(parts, k)
+    best = np.lexsort((np.arange(len(expected)), -expected))[:k]
+    assert found.scores.tolist() == expected[best][expected[best] > 0].tolist()
+    assert found.ids.tolist() == best[expected[best] > 0].tolist()
 
 
 def test_more_than_there_are(large: tuple[list[list[str]], BM25Index]) -> None:
