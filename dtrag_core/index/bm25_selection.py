@@ -52,9 +52,9 @@ def fold(sums: FloatArray, maxima: FloatArray) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def reaching(maxima: FloatArray, cutoff: np.float32) -> int:
-    """Return how many groups reach a cutoff with something above 0."""
+    """Return how many of these groups reach a cutoff with something above 0."""
     count = 0
-    for group in range(GROUPS):
+    for group in range(len(maxima)):
         count += maxima[group] >= cutoff and maxima[group] > 0
     return count
 
@@ -103,10 +103,7 @@ def gather(sums: FloatArray, maxima: FloatArray, cutoff: np.float32, rows: IdArr
     """Set `rows` to the rows whose sums, above 0, reach a cutoff; return how many there are."""
     count = 0
     for first in range(0, GROUPS, _GROUPS_AT_ONCE):
-        reach = 0
-        for group in range(first, first + _GROUPS_AT_ONCE):
-            reach += maxima[group] >= cutoff and maxima[group] > 0
-        if reach == 0:
+        if reaching(maxima[first : first + _GROUPS_AT_ONCE], cutoff) == 0:
             continue
         for group in range(first, first + _GROUPS_AT_ONCE):
             if maxima[group] >= cutoff and maxima[group] > 0:

@@ -19,8 +19,8 @@ from dtrag_core.types import FloatArray, IdArray, Mask
 
 # Groups of rows that are settled in the time of adding a term.
 _GROUPS_AT_MOST: Final = 24
-# Sparse postings are settled by themselves if they are fewer than one in so many rows: what the
-# other rows score is then known more closely: these terms make no error there.
+# Sparse postings are settled by themselves if they are fewer than one in so many rows. What the
+# other rows score is then known more closely, as these terms make no error there.
 _APART: Final = 32
 
 
