@@ -44,6 +44,13 @@ def register(commands: Commands) -> None:
         parser.add_argument(
             f"--{name}", type=int, metavar="N", default=argparse.SUPPRESS, help=help_
         )
+    parser.add_argument(
+        "--recall-floor",
+        type=float,
+        metavar="R",
+        default=argparse.SUPPRESS,
+        help="recall@10 that vector legs are tuned to, default 0.99; 0: as documented",
+    )
     parser.add_argument("--seed", type=seed, metavar="N", default=argparse.SUPPRESS)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", default=Path("reports"), help="default: reports"
@@ -56,7 +63,11 @@ def _run(args: argparse.Namespace) -> int:
     from dtrag_core.bench.peers.results import write_peers_result
     from dtrag_core.report.peers import measure_peers
 
-    chosen = {name: getattr(args, name) for name in (*_COUNTS, "seed") if hasattr(args, name)}
+    chosen = {
+        name: getattr(args, name)
+        for name in (*_COUNTS, "recall_floor", "seed")
+        if hasattr(args, name)
+    }
     if args.only:
         chosen["comparisons"] = (args.only,)
     plan = PeerPlan(**chosen)

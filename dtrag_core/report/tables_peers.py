@@ -45,8 +45,16 @@ def engines(result: Mapping[str, Any]) -> Table:
         versions = ", ".join(f"{name} {number}" for name, number in engine["versions"].items())
         rows.append((engine["name"], "versions", versions))
         rows += [("", name, str(value)) for name, value in engine["settings"].items()]
+        if tuned := engine["tuned"]:
+            rows.append(("", "tuned to", _tuned(tuned, result["settings"]["recall_floor"])))
     rows += [(one["name"], "unavailable", one["reason"]) for one in result["unavailable"]]
     return Table.of("engine|what|how", "lll", rows)
+
+
+def _tuned(tuned: Mapping[str, Any], floor: float) -> str:
+    recall, queries = tuned["recall_at_10"], tuned["queries"]
+    short = "" if recall >= floor else f", short of {floor:g} at the most that was tried"
+    return f"{tuned['effort']}: recall@10 {recall:.3f} on {queries} other queries{short}"
 
 
 def run_line(result: Mapping[str, Any]) -> str:

@@ -22,18 +22,22 @@ from dtrag_core.bench.peers.corpus import Prepared
 from dtrag_core.bench.peers.dtrag import NAME
 from dtrag_core.bench.peers.quality import Asked, Judge
 from dtrag_core.bench.peers.ratios import p95_ratio
+from dtrag_core.bench.peers.recall import ExactNearest
 from dtrag_core.bench.peers.results import KIND, SCHEMA_VERSION
 from dtrag_core.bench.peers.store import Built, built
 from dtrag_core.bench.peers.template import NumpyPeer
+from dtrag_core.bench.peers.tuning import Tuned, TunedSearch, tune
 from dtrag_core.bench.rounds import RoundsResult, ratio, reference_kernel, run_rounds
 from dtrag_core.bench.workload import distinct_queries, round_queries, workload_hash
 from dtrag_core.datasets.base import Dataset
 from dtrag_core.errors import InvalidRequestError, MeasuringError
-from dtrag_core.types import Progress
+from dtrag_core.types import FloatArray, Progress
 
 T = TypeVar("T")
 
 BM25, HYBRID = COMPARISONS = ("bm25", "hybrid")
+RECALL_FLOOR: Final = 0.99
+_TUNING_QUERIES: Final = 200
 AGAIN: Final = "baseline, again"
 """The A/A arm: the engine that ratios are to, under another name."""
 THREADS: Final = "native thread pools are not held at one thread; see environment"
@@ -44,6 +48,8 @@ class PeerPlan:
     """What is measured: `rounds` of `queries` each, the top `k`, hybrid legs `depth` deep.
 
     `judged` caps the queries that quality is measured on; `comparisons` are of `COMPARISONS`.
+    `recall_floor` is the vector legs' recall@10 that each engine is tuned to; 0 leaves each at what
+    its documentation recommends.
     """
 
     comparisons: tuple[str, ...] = COMPARISONS
@@ -54,6 +60,7 @@ class PeerPlan:
     k: int = 10
     depth: int = 50
     seed: int = 0
+    recall_floor: float = RECALL_FLOOR
 
     def __post_init__(self) -> None:
         if min(self.rounds, self.queries, self.judged, self.k) < 1 or self.warmup < 1:
@@ -65,6 +72,8 @@ class PeerPlan:
             raise InvalidRequestError(
                 f"the legs' depth must be at least k, got depth {self.depth} and k {self.k}"
             )
+        if not 0 <= self.recall_floor <= 1:
+            raise InvalidRequestError(f"the recall floor must be in 0..1, got {self.recall_floor}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,9 @@ def compare_peers(
             members.append(_Member(peer, index, opened))
         exact = NumpyPeer().open(corpus, numpy_index.directory)
         judge = Judge(corpus, exact, asked, progress)
+        tuned: dict[str, Tuned] = {}
+        if HYBRID in plan.comparisons and plan.recall_floor:
+            tuned = _run(_tune(members, _held_out(dataset, prepared), prepared, plan, progress))
         measured = _run(_measure(members, judge, queries, plan, corpus.chunks, progress))
         environment = capture_environment()
     created = datetime.now(UTC)
@@ -130,7 +142,7 @@ def compare_peers(
             "queries_hash": workload_hash([query.text for query in queries]),
             "threads": THREADS,
         },
-        "engines": [_about(member) for member in members],
+        "engines": [_about(member, tuned.get(member.peer.name)) for member in members],
         "unavailable": [{"name": name, "reason": why} for name, why in reasons.items()],
         "comparisons": measured,
     }
@@ -275,7 +287,32 @@ def _ratios(rounds: RoundsResult, name: str, baseline: str) -> dict[str, Any]:
     }
 
 
-def _about(member: _Member) -> dict[str, Any]:
+def _held_out(dataset: Dataset, prepared: Prepared) -> list[FloatArray]:
+    """Return the vectors of the queries that efforts are chosen on; those measured are others."""
+    train = dataset.queries("train") or dataset.queries("test")
+    few = train[:: max(1, len(train) // _TUNING_QUERIES)]
+    return [prepared.query(query.text).vector for query in few]
+
+
+async def _tune(
+    members: Sequence[_Member],
+    vectors: Sequence[FloatArray],
+    prepared: Prepared,
+    plan: PeerPlan,
+    progress: Progress,
+) -> dict[str, Tuned]:
+    exact = ExactNearest(prepared.corpus, vectors, progress)
+    depth = min(plan.depth, prepared.corpus.chunks)
+    tuned = {}
+    for member in members:
+        if isinstance(member.open, TunedSearch):
+            progress(f"tuning {member.peer.name}", 0, None)
+            found = await tune(member.open, member.open, exact, depth, plan.recall_floor)
+            tuned[member.peer.name] = found
+    return tuned
+
+
+def _about(member: _Member, tuned: Tuned | None) -> dict[str, Any]:
     return {
         "name": member.peer.name,
         "versions": dict(member.peer.versions()),
@@ -283,4 +320,5 @@ def _about(member: _Member) -> dict[str, Any]:
         "index_bytes": member.built.nbytes,
         "build_seconds": member.built.seconds,
         "reused": member.built.reused,
+        "tuned": None if tuned is None else asdict(tuned),
     }

@@ -15,6 +15,7 @@ from dtrag_core.types import Candidates, FloatArray, IdArray, Progress
 
 _BATCH: Final = 8192
 _PARTITION_ROWS: Final = 1 << 20
+_EFFORTS: Final = (75, 100, 150, 200, 300, 400, 600, 800, 1200)
 
 
 class LancePeer:
@@ -37,7 +38,8 @@ class LancePeer:
         return {
             "vectors.index": "IVF_HNSW_SQ, cosine, m 20, ef_construction 300",
             "vectors.num_partitions": "rows // 1,048,576, at least 1 (LanceDB's advice)",
-            "vectors.search": "nprobes and ef by default (ef 1.5 x limit)",
+            "vectors.search": "nprobes by default",
+            "vectors.ef": f"tuned, of {', '.join(map(str, _EFFORTS))} (its default: 1.5 x limit)",
             "text.index": "FTS, whitespace tokens, no stemming, folding or positions",
             "text.bm25": "k1 1.2 and b 0.75, fixed; repeated query terms as LanceDB takes them",
             "fusion": "its own asynchronous hybrid query, RRFReranker(60), legs at the depth",
@@ -99,7 +101,12 @@ def _batches(corpus: PeerCorpus, schema: pa.Schema, progress: Progress) -> Itera
 
 
 class OpenLance:
-    """A table, searched through the asynchronous interface, the faster of the two."""
+    """A table, searched through the asynchronous interface, the faster of the two.
+
+    `effort` is ef.
+    """
+
+    efforts = _EFFORTS
 
     def __init__(self, lancedb: Any, directory: Path) -> None:  # noqa: ANN401 (a module)
         self._lancedb = lancedb
@@ -107,6 +114,7 @@ class OpenLance:
         self._match = lancedb.query.MatchQuery
         self._reranker = lancedb.rerankers.RRFReranker(RRF_K)
         self._table: Any = None
+        self.effort = _EFFORTS[0]
 
     async def bm25(self, terms: Sequence[str], k: int) -> Candidates:
         """Return the `k` best chunks by BM25."""
@@ -117,6 +125,7 @@ class OpenLance:
     async def nearest(self, vector: FloatArray, k: int) -> IdArray:
         """Return the `k` nearest chunks by cosine."""
         query = (await self._query()).nearest_to(vector).distance_type("cosine")
+        query = query.ef(max(self.effort, k))
         return _rows(await query.select(["row", "_distance"]).limit(k).to_arrow())
 
     async def hybrid(self, query: PeerQuery, k: int, depth: int) -> IdArray:
@@ -125,6 +134,7 @@ class OpenLance:
             (await self._query())
             .nearest_to(query.vector)
             .distance_type("cosine")
+            .ef(max(self.effort, depth))
             .nearest_to_text(self._match(" ".join(query.terms), "text"))
             .select(["row"])
             .rerank(self._reranker)

@@ -21,6 +21,14 @@ class OpenText(Protocol):
 class OpenVectors(Protocol):
     """A vector index opened for searching."""
 
+    effort: int
+    """See `TunedSearch`."""
+
+    @property
+    def efforts(self) -> Sequence[int]:
+        """See `TunedSearch`."""
+        ...
+
     def nearest(self, vector: FloatArray, k: int) -> IdArray:
         """Return the `k` nearest chunks by cosine, int32[k], best first."""
         ...
@@ -94,11 +102,21 @@ class PairedPeer:
 
 
 class OpenPair:
-    """Both indexes, opened."""
+    """Both indexes, opened; `effort` is that of the vector index."""
 
     def __init__(self, text: OpenText, vectors: OpenVectors) -> None:
         self._text = text
         self._vectors = vectors
+        self.efforts = vectors.efforts
+
+    @property
+    def effort(self) -> int:
+        """How many candidates a search of the vectors keeps."""
+        return self._vectors.effort
+
+    @effort.setter
+    def effort(self, effort: int) -> None:
+        self._vectors.effort = effort
 
     async def bm25(self, terms: Sequence[str], k: int) -> Candidates:
         """Search the text index."""

@@ -5,19 +5,14 @@ Outside the timed region, on queries in every form and rankings of rows.
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from dtrag_core.bench.peers.base import OpenPeer, PeerCorpus, PeerQuery
+from dtrag_core.bench.peers.recall import TOP, ExactNearest
 from dtrag_core.bench.quality import ndcg_at, overlap_at
-from dtrag_core.types import FloatArray, IdArray, Progress
-
-_TOP: Final = 10
-_ROWS: Final = 50_000
-_SAME: Final = 1e-6
-"""Cosines closer than this are one: any of the chunks that tie is a right answer."""
-
+from dtrag_core.types import IdArray, Progress
 
 HybridSearch: TypeAlias = Callable[[PeerQuery, int, int], Awaitable[IdArray]]
 
@@ -49,8 +44,8 @@ class Judge:
         self._exact = exact
         self._asked = asked
         self._progress = progress
-        self._top = min(_TOP, corpus.chunks)
-        self._cosines: FloatArray | None = None
+        self._top = min(TOP, corpus.chunks)
+        self._exact_nearest: ExactNearest | None = None
         self._worded: list[IdArray] = []
         self._fused: list[IdArray] = []
 
@@ -78,14 +73,18 @@ class Judge:
                 self._fused = await self._each("exact hybrid search", self._exact.hybrid, depth)
             wanted = self._fused
         found = await self._each(name, peer.hybrid, depth)
-        near = [
-            (await peer.nearest(asked.query.vector, depth))[: self._top] for asked in self._asked
-        ]
+        near = [await peer.nearest(asked.query.vector, depth) for asked in self._asked]
         return {
             **self._measures(found, wanted),
             "reference": "its own fusion of exact legs" if own else "RRF of exact legs",
-            "vector_recall_at_10": self._recall(near),
+            "vector_recall_at_10": self._nearest().recall(near),
         }
+
+    def _nearest(self) -> ExactNearest:
+        if self._exact_nearest is None:
+            vectors = [asked.query.vector for asked in self._asked]
+            self._exact_nearest = ExactNearest(self._corpus, vectors, self._progress)
+        return self._exact_nearest
 
     async def _each(self, name: str, search: HybridSearch, depth: int) -> list[IdArray]:
         return [await search(asked.query, self._top, depth) for asked in self._told(name)]
@@ -101,10 +100,10 @@ class Judge:
         for asked, ids, exact in zip(self._asked, found, wanted, strict=True):
             ranking = [names[row] for row in ids]
             reference = [names[row] for row in exact]
-            overlap.append(overlap_at(ranking, reference, _TOP))
+            overlap.append(overlap_at(ranking, reference, TOP))
             if asked.relevant:
-                ndcg.append(ndcg_at(ranking, asked.relevant, _TOP))
-                exact_ndcg.append(ndcg_at(reference, asked.relevant, _TOP))
+                ndcg.append(ndcg_at(ranking, asked.relevant, TOP))
+                exact_ndcg.append(ndcg_at(reference, asked.relevant, TOP))
         return {
             "queries": len(overlap),
             "overlap_at_10": float(np.mean(overlap)),
@@ -112,26 +111,3 @@ class Judge:
             "ndcg_at_10": float(np.mean(ndcg)) if ndcg else None,
             "exact_ndcg_at_10": float(np.mean(exact_ndcg)) if ndcg else None,
         }
-
-    def _recall(self, near: Sequence[IdArray]) -> float | None:
-        """Return the mean share of the exact ten nearest; queries without a vector aside."""
-        least = self._tenth_cosines()
-        shares = []
-        for asked, rows, bound in zip(self._asked, near, least, strict=True):
-            if asked.query.vector.any():
-                cosines = self._corpus.vectors[np.sort(rows)] @ asked.query.vector
-                shares.append(int((cosines >= bound - _SAME).sum()) / self._top)
-        return float(np.mean(shares)) if shares else None
-
-    def _tenth_cosines(self) -> FloatArray:
-        """Return each query's cosine to its tenth nearest chunk, float32[queries]."""
-        if self._cosines is None:
-            queries = np.stack([asked.query.vector for asked in self._asked], axis=1)
-            best = np.full((_TOP, queries.shape[1]), -np.inf, np.float32)
-            for start in range(0, self._corpus.chunks, _ROWS):
-                self._progress("exact vector search", start, self._corpus.chunks)
-                both = np.concatenate((best, self._corpus.vectors[start : start + _ROWS] @ queries))
-                best = np.partition(both, len(both) - _TOP, axis=0)[len(both) - _TOP :]
-            # Of a corpus of fewer than ten chunks every one is among the nearest.
-            self._cosines = best.min(axis=0)
-        return self._cosines
