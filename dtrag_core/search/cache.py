@@ -55,9 +55,15 @@ class SingleFlightCache(Generic[V]):
         self._counts: dict[Source, int] = {"hit": 0, "miss": 0, "shared": 0}
 
     async def get_or_compute(
-        self, key: Hashable, compute: Callable[[], Awaitable[V]]
+        self,
+        key: Hashable,
+        compute: Callable[[], Awaitable[V]],
+        keep: Callable[[V], bool] = lambda _: True,
     ) -> tuple[V, Source]:
-        """Return the value of `key`, computing it if it is neither stored nor being computed."""
+        """Return the value of `key`, computing it if it is neither stored nor being computed.
+
+        What `keep` says no to goes to those who wait for it, and is not stored.
+        """
         while True:
             if key in self._stored:
                 try:
@@ -67,7 +73,7 @@ class SingleFlightCache(Generic[V]):
                 return value, self._count("hit")
             flight = self._flights.get(key)
             if flight is None:
-                return await self._compute(key, compute), self._count("miss")
+                return await self._compute(key, compute, keep), self._count("miss")
             try:
                 return await asyncio.shield(flight), self._count("shared")
             except asyncio.CancelledError:
@@ -90,7 +96,9 @@ class SingleFlightCache(Generic[V]):
         """Forget every stored value."""
         self._stored.clear()
 
-    async def _compute(self, key: Hashable, compute: Callable[[], Awaitable[V]]) -> V:
+    async def _compute(
+        self, key: Hashable, compute: Callable[[], Awaitable[V]], keep: Callable[[V], bool]
+    ) -> V:
         flight: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         self._flights[key] = flight
         try:
@@ -104,7 +112,8 @@ class SingleFlightCache(Generic[V]):
             raise
         finally:
             del self._flights[key]
-        self._stored[key] = value
+        if keep(value):
+            self._stored[key] = value
         flight.set_result(value)
         return value
 
