@@ -33,6 +33,14 @@ def test_a_burst_then_the_rate() -> None:
     assert [bucket.take() > 0 for _ in range(4)] == [False, False, False, True]
 
 
+def test_a_told_wait_is_enough_however_it_rounds() -> None:
+    clock = ManualClock(12_345.678)
+    bucket = TokenBucket(rate=7, burst=5, clock=clock)
+    for _ in range(1_000):
+        clock.now += bucket.take(2)
+        assert bucket.wait(2) == 0 or bucket.wait(2) > 1e-3  # never a rounding error of a wait
+
+
 @given(
     rate=st.floats(0.1, 1e4),
     burst=st.integers(1, 100),
