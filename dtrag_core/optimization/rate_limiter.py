@@ -1,0 +1,180 @@
+"""A limiter that admits as many requests at once as the measured latency allows."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from typing import Final
+
+from dtrag_core.errors import InvalidRequestError, RateLimitedError
+from dtrag_core.optimization.token_bucket import TokenBucket
+
+_GROWTH: Final = 0.1  # share of the limit added when there is room, at least one request
+_STEEPEST: Final = 0.5  # share of the limit kept when it shrinks, at least
+_OUTLIER: Final = 4.0  # a sample counts as this many times the target at most
+_ROUNDING_S: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterSettings:
+    """What an adaptive limiter aims at.
+
+    `target_s` is the mean latency beyond which the limit shrinks. The limit begins at `initial`
+    and stays in `floor`..`ceiling`; a floor of what the service works on at the same time, and one
+    more, keeps it busy even if it cannot reach the target. It is adapted after `samples` latencies,
+    or as many as the limit if that is more. `rate` (a second) and `burst` (by default one second's
+    worth) bound the rate too.
+    """
+
+    target_s: float = 0.05
+    initial: int = 20
+    floor: int = 2
+    ceiling: int = 1_000
+    samples: int = 20
+    rate: float | None = None
+    burst: float | None = None
+
+    def __post_init__(self) -> None:
+        limits = 1 <= self.floor <= self.initial <= self.ceiling
+        if not (self.target_s > 0 and limits and self.samples >= 1):
+            raise InvalidRequestError(
+                "a limiter needs target_s > 0, 1 <= floor <= initial <= ceiling and samples >= 1, "
+                f"got {self}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterStatistics:
+    """The limit and the number in flight now, totals, and the mean latency of the last window."""
+
+    limit: float
+    in_flight: int
+    admitted: int
+    refused: int
+    latency_s: float | None
+
+
+class AdaptiveRateLimiter:
+    """Bounds the number in flight, and so by Little's law the rate, to hold a target latency.
+
+    The limit grows by a step while the mean latency of a window is within the target, and shrinks
+    in proportion to how far it is beyond (additive increase, multiplicative decrease: Chiu & Jain
+    1989; in proportion, and by latency, as Netflix's concurrency-limits do). It does neither while
+    less than half of it is used, since then it is not what makes the latency. Only requests
+    admitted after the last change are samples of it: the queue built before says nothing about it.
+    Safe to use from several threads.
+    """
+
+    def __init__(
+        self,
+        settings: LimiterSettings | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings = settings or LimiterSettings()
+        self._clock = clock
+        self._lock = Lock()
+        self._bucket: TokenBucket | None = None
+        if settings.rate is not None:
+            burst = max(1.0, settings.rate) if settings.burst is None else settings.burst
+            self._bucket = TokenBucket(settings.rate, burst, clock=clock)
+        self._limit = float(settings.initial)
+        self._changed_at = clock()
+        self._in_flight = self._peak = self._admitted = self._refused = 0
+        self._samples = 0
+        self._sum_s = 0.0
+        self._latency_s: float | None = None
+
+    @property
+    def retry_after_s(self) -> float:
+        """How long to wait before asking again, s: a usual latency, or until there are tokens."""
+        latency_s = self._latency_s or self.settings.target_s
+        return max(latency_s, self._bucket.wait() if self._bucket else 0.0)
+
+    def acquire(self, tokens: int = 1) -> bool:
+        """Say whether a request that counts as `tokens` is admitted; `release` must follow.
+
+        More tokens than the limit are admitted only while nothing else is in flight.
+        """
+        if tokens < 1:
+            raise InvalidRequestError(f"tokens must be at least 1, got {tokens}")
+        with self._lock:
+            in_flight = self._in_flight + tokens
+            if in_flight > self._peak:
+                self._peak = in_flight  # what was wanted: a limit that refuses is in use
+            if (in_flight > self._limit and self._in_flight) or (
+                self._bucket is not None and self._bucket.take(tokens) > 0
+            ):
+                self._refused += 1
+                return False
+            self._in_flight = in_flight
+            self._admitted += 1
+            return True
+
+    def release(self, tokens: int = 1, *, latency_s: float, dropped: bool = False) -> None:
+        """Say that an admitted request ended after `latency_s`.
+
+        `dropped` says that it ended without an answer (failed, cancelled, timed out): it would
+        have taken longer, so it is a sample only if it is beyond the target already.
+        """
+        with self._lock:
+            if not 1 <= tokens <= self._in_flight:
+                raise InvalidRequestError(
+                    f"cannot release {tokens} tokens, {self._in_flight} are in flight; "
+                    "release once what was acquired"
+                )
+            self._in_flight -= tokens
+            now = self._clock()
+            if dropped and latency_s <= self.settings.target_s:
+                return
+            if now - latency_s < self._changed_at - _ROUNDING_S:
+                return
+            self._samples += 1
+            self._sum_s += min(latency_s, _OUTLIER * self.settings.target_s)
+            if self._samples >= max(self.settings.samples, self._limit):
+                self._adapt(now)
+
+    @contextmanager
+    def admitted(self, tokens: int = 1) -> Iterator[None]:
+        """Hold `tokens` while the block runs, and learn from how long it took.
+
+        Raises RateLimitedError if they are not admitted.
+        """
+        if not self.acquire(tokens):
+            raise RateLimitedError(
+                f"{self._in_flight} requests are in flight, of at most {self._limit:.0f} now"
+                + (f" and {self.settings.rate:g} a second" if self.settings.rate else ""),
+                self.retry_after_s,
+            )
+        started = self._clock()
+        answered = False
+        try:
+            yield
+            answered = True
+        finally:
+            self.release(tokens, latency_s=self._clock() - started, dropped=not answered)
+
+    def statistics(self) -> LimiterStatistics:
+        """Return the limit and the counts so far."""
+        with self._lock:
+            return LimiterStatistics(
+                self._limit, self._in_flight, self._admitted, self._refused, self._latency_s
+            )
+
+    def _adapt(self, now: float) -> None:
+        settings = self.settings
+        self._latency_s = latency_s = self._sum_s / self._samples
+        limit = self._limit
+        if 2 * self._peak >= limit:
+            if latency_s > settings.target_s:
+                limit *= max(_STEEPEST, settings.target_s / latency_s)
+            else:
+                limit += max(1.0, _GROWTH * limit)
+            limit = min(max(limit, settings.floor), settings.ceiling)
+        if limit != self._limit:
+            self._limit = limit
+            self._changed_at = now
+        self._samples = 0
+        self._sum_s = 0.0
+        self._peak = self._in_flight
