@@ -16,7 +16,13 @@ Each message carries the offending value, the expected one where there is one, a
     ├── BuildError                  an index could not be written (the previous one is intact)
     ├── SearchError                 a search failed; no result is invented in its place
     │   ├── LegFailedError          one leg failed, and which
-    │   └── MemoryBudgetError       the result would not fit the byte budget
+    │   ├── MemoryBudgetError       the result would not fit the byte budget
+    │   ├── DeadlineExceededError   its time was up before it was answered
+    │   └── OverloadedError         refused, not failed: worth trying again after `retry_after_s`
+    │       ├── CircuitOpenError    what it needs has been failing or slow
+    │       ├── RateLimitedError    beyond the admitted rate or number in flight
+    │       ├── QueueFullError      no place left to wait in
+    │       └── QueueTimeoutError   waited too long for its turn
     ├── MeasuringError              a measurement cannot be made, or its parts do not fit
     └── ResultError                 a result file is invalid, or two do not compare
 """
@@ -109,6 +115,37 @@ class MemoryBudgetError(SearchError):
         super().__init__(f"needs {needed:,} bytes, the budget is {budget:,} bytes; {way_out}")
         self.needed = needed
         self.budget = budget
+
+
+class DeadlineExceededError(SearchError):
+    """The time of a request was up before it was answered."""
+
+
+class OverloadedError(SearchError):
+    """A request was refused to protect the others; it is worth trying again later.
+
+    `problem` says what was asked and what the limit is; `retry_after_s` is in seconds.
+    """
+
+    def __init__(self, problem: str, retry_after_s: float) -> None:
+        super().__init__(f"{problem}; try again in {retry_after_s:.3g} s")
+        self.retry_after_s = retry_after_s
+
+
+class CircuitOpenError(OverloadedError):
+    """What the request needs has been failing or slow, and is left alone for a while."""
+
+
+class RateLimitedError(OverloadedError):
+    """The request is beyond the admitted rate or number in flight."""
+
+
+class QueueFullError(OverloadedError):
+    """There is no place left to wait in."""
+
+
+class QueueTimeoutError(OverloadedError):
+    """The request waited too long for its turn."""
 
 
 class MeasuringError(DtragError):
