@@ -14,6 +14,7 @@ Each message carries the offending value, the expected one where there is one, a
     │   ├── IndexCorruptError       a file is missing, truncated or altered
     │   └── IndexMismatchError      built with other settings than those asked for
     ├── BuildError                  an index could not be written (the previous one is intact)
+    │   └── IndexBusyError          ... because another process is writing it
     ├── SearchError                 a search failed; no result is invented in its place
     │   ├── LegFailedError          one leg failed, and which
     │   ├── MemoryBudgetError       the result would not fit the byte budget
@@ -94,6 +95,10 @@ class IndexMismatchError(IndexDirectoryError):
 
 class BuildError(DtragError):
     """An index could not be written; whatever was there before is intact."""
+
+
+class IndexBusyError(BuildError):
+    """Another process is writing the index; it is worth trying again."""
 
 
 class SearchError(DtragError):
