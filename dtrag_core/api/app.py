@@ -18,6 +18,7 @@ from dtrag_core.api.exchange import exchange_of
 from dtrag_core.api.json_route import JsonRoute
 from dtrag_core.api.openapi import document
 from dtrag_core.api.problems import invalid, problem_of
+from dtrag_core.api.routers.batch_search import batch_router
 from dtrag_core.api.routers.chunks import chunk_router
 from dtrag_core.api.routers.health import health_router, query_router
 from dtrag_core.api.routers.search import search_router
@@ -51,6 +52,7 @@ def create_app(settings: ServiceSettings, dao: SearchDAO | None = None) -> Admis
     )
     routers = [
         search_router(service),
+        batch_router(service),
         chunk_router(service),
         health_router(service),
     ]

@@ -26,7 +26,7 @@ class ApiKey:
 
     `rate` (requests/s) and `burst` bound its requests, None: no bound; `jobs` the batch jobs it may
     have unfinished. A `read_only` key cannot change the index. `slot` is its place among the
-    token buckets; it is not used again when the key is revoked.
+    token buckets; it is not used again when the key is revoked. `jobs` of 0: as the store has it.
     """
 
     id: str
@@ -39,7 +39,7 @@ class ApiKey:
     read_only: bool = False
 
 
-ANYONE: Final = ApiKey("", "", -1, "")
+ANYONE: Final = ApiKey("", "", -1, "", jobs=0)
 
 
 def add_key(

@@ -20,6 +20,7 @@ from dtrag_core.errors import (
     LegFailedError,
     MemoryBudgetError,
     OverloadedError,
+    UnknownJobError,
     UsageError,
 )
 
@@ -42,16 +43,18 @@ class Problem:
     retry_after_s: float | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
-    def to_json(self, request_id: str, instance: str) -> dict[str, Any]:
-        """Return the members of the problem."""
-        members: dict[str, Any] = {
+    def members(self) -> dict[str, Any]:
+        """Return what is the same for every request that has this problem."""
+        return {
             "type": _TYPE + self.name,
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
-            "instance": instance,
-            "request_id": request_id,
         }
+
+    def to_json(self, request_id: str, instance: str) -> dict[str, Any]:
+        """Return all members."""
+        members = {**self.members(), "instance": instance, "request_id": request_id}
         return {**members, "errors": list(self.errors)} if self.errors else members
 
     def response(self, request_id: str, instance: str) -> tuple[int, Headers, bytes]:
@@ -136,6 +139,8 @@ def _of_overload(error: OverloadedError | IndexBusyError) -> Problem:
 
 def _of_search(error: DtragError) -> Problem:
     detail = _short(str(error))
+    if isinstance(error, UnknownJobError):
+        return Problem(404, "unknown-job", detail)
     if isinstance(error, DeadlineExceededError):
         return Problem(504, "deadline-exceeded", detail)
     if isinstance(error, LegFailedError):

@@ -12,6 +12,8 @@ MAX_STREAMED: Final = 100_000
 MAX_DEPTH: Final = 100_000
 MAX_FILTER_VALUES: Final = 100
 MAX_QUERIES: Final = 1_000
+MAX_BATCH_TOPK: Final = 100
+MAX_SHOWN: Final = 100
 MAX_CHUNKS: Final = 1_000
 
 # A query needs something other than white space, a path has no empty part.
@@ -35,13 +37,18 @@ class FieldError(BaseModel):
     problem: str
 
 
-class ProblemBody(BaseModel):
-    """Why a request was not answered (RFC 9457)."""
+class QueryProblem(BaseModel):
+    """Why a query of a job has no answer (RFC 9457)."""
 
     type: str
     title: str
     status: int
     detail: str
+
+
+class ProblemBody(QueryProblem):
+    """Why a request was not answered (RFC 9457)."""
+
     instance: str
     request_id: str
     errors: list[FieldError] | None = None
@@ -125,6 +132,12 @@ class StreamEnd(BaseModel):
     problem: ProblemBody | None = None
 
 
+class BatchQuery(SearchBody):
+    """A search of a job."""
+
+    topk: Annotated[int, Field(ge=1, le=MAX_BATCH_TOPK)] = 5
+
+
 class BatchBody(_Strict):
     """Searches to be answered later; the other fields are defaults for queries given as text."""
 
@@ -136,21 +149,21 @@ class BatchBody(_Strict):
         }
     )
 
-    queries: Annotated[list[Query | SearchBody], Field(min_length=1, max_length=MAX_QUERIES)]
+    queries: Annotated[list[Query | BatchQuery], Field(min_length=1, max_length=MAX_QUERIES)]
     priority: Annotated[int, Field(ge=-10, le=10, description="higher goes first")] = 0
     filters: FiltersBody | None = None
-    topk: Annotated[int, Field(ge=1, le=MAX_TOPK)] = 5
+    topk: Annotated[int, Field(ge=1, le=MAX_BATCH_TOPK)] = 5
     bm25_topk: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 12
     vector_topk: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 12
     rerank_candidates: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 50
     mode: Mode = "optimized"
     allow_degraded: bool = False
 
-    def searches(self) -> list[SearchBody]:
+    def searches(self) -> list[BatchQuery]:
         """Return every query as a search with the defaults filled in."""
         defaults = self.model_dump(exclude={"queries", "priority"}, exclude_unset=True)
         return [
-            SearchBody.model_validate(
+            BatchQuery.model_validate(
                 {**defaults, "query": query}
                 if isinstance(query, str)
                 else {**defaults, **query.model_dump(exclude_unset=True)}
@@ -178,7 +191,7 @@ class QueryError(BaseModel):
     """Why one query of a job has no answer."""
 
     index: int
-    problem: ProblemBody
+    problem: QueryProblem
 
 
 JobState: TypeAlias = Literal["queued", "running", "completed", "failed", "cancelled", "expired"]

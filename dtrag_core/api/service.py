@@ -9,13 +9,14 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
+from dtrag_core.api.batch_jobs import BatchJobs
 from dtrag_core.api.cache import AnswerCache
 from dtrag_core.api.compute import Answer, BatchComputing, Wanted
 from dtrag_core.api.guards import guards
 from dtrag_core.api.keys import MAX_KEYS, KeyRing
 from dtrag_core.api.metrics import ServiceMetrics
 from dtrag_core.api.observing import observe
-from dtrag_core.api.schemas import FiltersBody, Ready, SearchBody
+from dtrag_core.api.schemas import BatchQuery, FiltersBody, Ready, SearchBody
 from dtrag_core.api.settings import ServiceSettings
 from dtrag_core.api.writing import ChunkWriting
 from dtrag_core.engines.embedded import EmbeddedEngine
@@ -56,6 +57,7 @@ class Service:
             self.processor: BatchSearchProcessor[Wanted, Answer] = BatchSearchProcessor(
                 self.computing.batch, BatchSettings(size=settings.batch_size)
             )
+            self.jobs = BatchJobs(settings.job_file, self._search_many)
             self.writing = ChunkWriting(settings.index, self._refresh)
             stack.callback(self.writing.close)
             self._resources = stack.pop_all()
@@ -63,6 +65,7 @@ class Service:
 
     async def start(self) -> None:
         """Begin with batch jobs, and with telling the metrics how things stand."""
+        self.jobs.start()
         observe(self)
         self._observing = asyncio.create_task(self._observe())
 
@@ -72,6 +75,7 @@ class Service:
             self._observing.cancel()
             with suppress(asyncio.CancelledError):
                 await self._observing
+        await self.jobs.stop()
         await self.processor.close()
         self._resources.close()
 
@@ -112,13 +116,6 @@ class Service:
             breakers=dict(breakers),
         )
 
-    async def search_many(self, queries: Sequence[str]) -> list[Answer | Exception]:
-        """Return an answer or an error for each search of a job, given as JSON."""
-        bodies = [SearchBody.model_validate_json(query) for query in queries]
-        return await self.processor.process_batch(
-            [Request(body.query, self.wanted(body), JOB_PRIORITY) for body in bodies]
-        )
-
     def wanted(self, body: SearchBody) -> Wanted:
         """Return what a body asks for, beside the query; `topk` is cut to the corpus."""
         params = SearchParams(
@@ -136,6 +133,13 @@ class Service:
 
     async def _computed(self, query: str, wanted: Wanted, deadline: float) -> Answer:
         return await self.processor.submit_search_request(query, wanted, deadline=deadline)
+
+    async def _search_many(self, queries: Sequence[str]) -> Sequence[Answer | Exception]:
+        """Return an answer or an error for each search of a job, given as JSON."""
+        bodies = [BatchQuery.model_validate_json(query) for query in queries]
+        return await self.processor.process_batch(
+            [Request(body.query, self.wanted(body), JOB_PRIORITY) for body in bodies]
+        )
 
     def _refresh(self) -> None:
         if isinstance(self.dao.engine, EmbeddedEngine):

@@ -37,7 +37,7 @@ def register(commands: Commands) -> None:
         "--burst", type=number(1, 1e6), metavar="N", help="at once; default: a second's worth"
     )
     add.add_argument(
-        "--jobs", type=number(0, 1e6), default=16, metavar="N", help="unfinished jobs, default 16"
+        "--jobs", type=number(1, 1e6), default=16, metavar="N", help="unfinished jobs, default 16"
     )
     add.add_argument("--read-only", action="store_true", help="may not change the index")
     listing = add_command(actions, "list", "show what is known of each key", _list)
