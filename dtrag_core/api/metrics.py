@@ -68,6 +68,13 @@ class ServiceMetrics:
             multiprocess_mode="livesum",
             registry=registry,
         )
+        self._jobs = Gauge(
+            "dtrag_jobs",
+            "What the store of batch jobs holds.",
+            ("what",),
+            multiprocess_mode="livemostrecent",
+            registry=registry,
+        )
         self._breakers = Gauge(
             "dtrag_breaker_state",
             "0 closed, 1 half-open, 2 open; the worst of all workers.",
@@ -125,6 +132,10 @@ class ServiceMetrics:
     def level(self, part: str, level: str, value: float) -> None:
         """Take note of what there is now."""
         self._levels.labels(part, level).set(value)
+
+    def jobs(self, what: str, value: float) -> None:
+        """Take note of what the store of jobs holds: it is the same for all workers."""
+        self._jobs.labels(what).set(value)
 
     def breaker(self, name: str, state: str) -> None:
         """Take note of a breaker's state."""

@@ -42,8 +42,8 @@ def observe(service: "Service") -> None:
     ):
         metrics.total("batches", event, batches[event])
     metrics.level("cache", "entries", len(service.cache))
-    for level, value in asdict(service.jobs.store.statistics()).items():
-        metrics.level("jobs", level, value)
+    for what, value in asdict(service.jobs.store.statistics()).items():
+        metrics.jobs(what, value)
     engine = service.dao.engine
     generation = engine.manifest.generation if isinstance(engine, EmbeddedEngine) else 0
     metrics.index(generation, engine.info.chunks)

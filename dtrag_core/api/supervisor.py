@@ -16,8 +16,8 @@ from typing import Final
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from dtrag_core.api.listening import DRAIN_S, leave
 from dtrag_core.api.metrics import MULTIPROCESS
-from dtrag_core.api.serve import DRAIN_S, Ready, leave, serve
 from dtrag_core.api.settings import ServiceSettings
 from dtrag_core.errors import DtragError
 
@@ -36,7 +36,7 @@ def serve_with_workers(
     settings: ServiceSettings,
     listener: socket.socket,
     workers: int,
-    ready: Ready,
+    ready: Callable[[], None],
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
@@ -73,7 +73,7 @@ class _Supervisor:
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
 
-    def run(self, workers: int, ready: Ready) -> None:
+    def run(self, workers: int, ready: Callable[[], None]) -> None:
         for _ in range(workers):
             self._start()
         for worker in self._workers:
@@ -126,6 +126,8 @@ def _await_ready(worker: _Worker) -> None:
 
 def _work(settings: ServiceSettings, listener: socket.socket, pipe: Connection) -> None:
     """Serve as one of several; ends when the supervisor does, however that happens."""
+    # Imported here: the supervisor needs none of it.
+    from dtrag_core.api.serve import serve
 
     def ready() -> None:
         pipe.send(_READY)

@@ -78,8 +78,7 @@ def register(commands: Commands) -> None:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from dtrag_core.api.serve import listen, serve, url_of
-    from dtrag_core.api.supervisor import serve_with_workers
+    from dtrag_core.api.listening import listen, url_of
 
     settings = _settings(args)
     workers = int(args.workers)
@@ -90,8 +89,12 @@ def _serve(args: argparse.Namespace) -> int:
             _flush()
 
         if workers == 1:
+            from dtrag_core.api.serve import serve
+
             serve(settings, listener, ready)
         else:
+            from dtrag_core.api.supervisor import serve_with_workers
+
             serve_with_workers(settings, listener, workers, ready)
     return ExitCode.DONE
 
