@@ -11,8 +11,9 @@ from dtrag_core.errors import InvalidRequestError, RateLimitedError
 from dtrag_core.optimization.token_bucket import TokenBucket
 
 _GROWTH: Final = 0.1  # share of the limit added when there is room, at least one request
-_STEEPEST: Final = 0.5  # share of the limit kept when it shrinks, at least
-_OUTLIER: Final = 4.0  # a sample counts as this many times the target at most
+_OUTLIER: Final = (
+    4.0  # times the target a sample counts at most; so the limit keeps a quarter at least
+)
 _ROUNDING_S: Final = 1e-9
 
 
@@ -168,7 +169,7 @@ class AdaptiveRateLimiter:
         limit = self._limit
         if 2 * self._peak >= limit:
             if latency_s > settings.target_s:
-                limit *= max(_STEEPEST, settings.target_s / latency_s)
+                limit *= settings.target_s / latency_s
             else:
                 limit += max(1.0, _GROWTH * limit)
             limit = min(max(limit, settings.floor), settings.ceiling)

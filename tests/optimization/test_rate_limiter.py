@@ -134,6 +134,14 @@ def test_a_service_that_slows_down_and_recovers_is_followed() -> None:
         assert np.mean(during) >= 0.5 * TARGET_S  # neither too careful
 
 
+def test_the_queue_of_a_limit_that_was_too_high_does_not_drag_it_too_low() -> None:
+    settings = LimiterSettings(initial=200, samples=10)
+    limits = serve(poisson(lambda _: 400, 20), lambda _: 0.005, settings).limits
+    fitting = TARGET_S / 0.005
+    assert max(limits[len(limits) // 2 :]) < 1.6 * fitting
+    assert min(limits) > 0.8 * fitting
+
+
 def test_after_a_spike_every_request_is_admitted_again() -> None:
     outcome = serve(poisson(lambda now: 1_000 if 10 <= now < 20 else 100, 40), lambda _: 0.005)
     assert len(outcome.refused) > 5_000

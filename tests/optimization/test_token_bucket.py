@@ -1,6 +1,7 @@
 """A bucket gives rate x time + burst and not a token more, and tells the truth about waiting."""
 
 import math
+import random
 
 import pytest
 from hypothesis import given
@@ -31,6 +32,17 @@ def test_a_burst_then_the_rate() -> None:
     assert bucket.take() > 0
     clock.now += 100
     assert [bucket.take() > 0 for _ in range(4)] == [False, False, False, True]
+
+
+def test_a_told_wait_is_enough_however_it_rounds() -> None:
+    rng = random.Random(1)
+    clock = ManualClock(12_345.678)
+    for rate in (0.3, 7, 50):
+        bucket = TokenBucket(rate, burst=5, clock=clock)
+        for _ in range(1_000):
+            clock.now += rng.random() / rate
+            clock.now += (told := bucket.take())
+            assert not told or bucket.take() == 0
 
 
 @given(
