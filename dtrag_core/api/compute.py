@@ -1,7 +1,6 @@
 """Computing batches of searches on threads, off the event loop."""
 
 import asyncio
-import threading
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -105,11 +104,17 @@ def search_batch(
     dao: SearchDAO, requests: Sequence[Request[Wanted]]
 ) -> list[SearchResult | Exception]:
     """Return the result or the error of each search, computed on this thread."""
-    loop = _own_loop()
-    results: list[SearchResult | Exception] = []
-    for request in requests:
-        wanted, params = request.params, request.params.params
-        search = dao.hybrid_search(
+
+    async def in_turn() -> list[SearchResult | Exception]:
+        return [await _search(dao, request) for request in requests]
+
+    return asyncio.run(in_turn())
+
+
+async def _search(dao: SearchDAO, request: Request[Wanted]) -> SearchResult | Exception:
+    wanted, params = request.params, request.params.params
+    try:
+        return await dao.hybrid_search(
             request.query,
             params.filters,
             params.topk,
@@ -118,21 +123,8 @@ def search_batch(
             params.rerank_candidates,
             mode=wanted.mode,
         )
-        try:
-            results.append(loop.run_until_complete(search))
-        except Exception as error:
-            results.append(error)
-    return results
-
-
-_LOCAL: Final = threading.local()
-
-
-def _own_loop() -> asyncio.AbstractEventLoop:
-    loop: asyncio.AbstractEventLoop | None = getattr(_LOCAL, "loop", None)
-    if loop is None:
-        loop = _LOCAL.loop = asyncio.new_event_loop()
-    return loop
+    except Exception as error:
+        return error
 
 
 def _hit(hit: Hit) -> dict[str, object]:
