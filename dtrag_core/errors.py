@@ -6,6 +6,7 @@ Each message carries the offending value, the expected one where there is one, a
     ├── UsageError                  the caller asked for something that cannot be (exit code 2)
     │   ├── InvalidRequestError     a query, filter, depth or parameter out of its domain
     │   ├── UnknownNameError        a dataset, embedder, engine or mode nobody registered
+    │   ├── UnknownJobError         no such batch job, or not the caller's
     │   └── MissingExtraError       an optional dependency is not installed
     ├── DataError                   an input file says something impossible
     │   └── MalformedLineError      ... at a known file and line
@@ -14,6 +15,7 @@ Each message carries the offending value, the expected one where there is one, a
     │   ├── IndexCorruptError       a file is missing, truncated or altered
     │   └── IndexMismatchError      built with other settings than those asked for
     ├── BuildError                  an index could not be written (the previous one is intact)
+    │   └── IndexBusyError          ... because another process is writing it
     ├── SearchError                 a search failed; no result is invented in its place
     │   ├── LegFailedError          one leg failed, and which
     │   ├── MemoryBudgetError       the result would not fit the byte budget
@@ -50,6 +52,17 @@ class UnknownNameError(UsageError):
         super().__init__(f"unknown {kind} {name!r}; known: {', '.join(sorted(known))}")
         self.kind = kind
         self.name = name
+
+
+class UnknownJobError(UsageError):
+    """No such batch job is known, or it belongs to somebody else."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            f"unknown job {job_id!r}; a job is known to whoever submitted it, until some time "
+            "after its results expired"
+        )
+        self.job_id = job_id
 
 
 class MissingExtraError(UsageError, ImportError):
@@ -94,6 +107,10 @@ class IndexMismatchError(IndexDirectoryError):
 
 class BuildError(DtragError):
     """An index could not be written; whatever was there before is intact."""
+
+
+class IndexBusyError(BuildError):
+    """Another process is writing the index; it is worth trying again."""
 
 
 class SearchError(DtragError):

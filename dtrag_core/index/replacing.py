@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from dtrag_core.errors import BuildError
+from dtrag_core.errors import BuildError, IndexBusyError
 
 _PLAN: Final = ".plan"
 _SYNCED_AT_ONCE: Final = 8
@@ -144,13 +144,13 @@ def sync_entry(path: Path) -> None:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Be the only writer of a directory; BuildError if another process is."""
+    """Be the only writer of a directory; IndexBusyError if another process is."""
     lock = directory.with_name(f".{directory.name}.lock")
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BuildError(
+            raise IndexBusyError(
                 f"another process is writing {directory}; wait for it, or write elsewhere"
             ) from error
         yield

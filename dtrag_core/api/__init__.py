@@ -1,0 +1,1 @@
+"""The HTTP service: search, batch jobs, changes of the index, health and metrics."""

@@ -1,0 +1,153 @@
+"""What every request passes before anything is computed for it: plain ASGI, round the application.
+
+In this order, so that a refusal costs next to nothing: who asks (key), how often (token bucket),
+the body within its limits, then breaker, limiter and pool of what it takes up. Only then the body
+is parsed. While it is answered, the request is watched: it ends when its client left or its time is
+up.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dtrag_core.api.bodies import BodyReader, ClientLeftError, replay
+from dtrag_core.api.disconnect import Watch
+from dtrag_core.api.exchange import Exchange, RequestIds
+from dtrag_core.api.keys import ApiKey, KeyRing
+from dtrag_core.api.problems import Problem, RequestError, problem_of
+from dtrag_core.api.rules import Rule, rule_of
+from dtrag_core.api.service import Service
+from dtrag_core.errors import DeadlineExceededError, OverloadedError
+
+CLIENT_LEFT: Final = 499  # never sent: nobody is there; as nginx logs it
+MAX_TIMEOUT_MS: Final = 60_000
+_LOG: Final = logging.getLogger(__name__)
+_NO_KEY: Final = RequestError(
+    Problem(
+        401,
+        "unauthorized",
+        "a valid API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY",
+        headers=((b"www-authenticate", b"Bearer"),),
+    )
+)
+
+
+class Admission:
+    """Lets requests in to `app`; those in `direct`, by method and path, straight to their route."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        direct: Mapping[tuple[str, str], ASGIApp],
+        service: Service,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.service = service
+        self._app = app
+        self._direct = direct
+        self._settings = service.settings
+        self._controller = service.controller
+        self._metrics = service.metrics
+        self._ring = service.ring
+        self._buckets = service.buckets
+        self._clock = clock
+        self._ids = RequestIds()
+        self._bodies = BodyReader(service.settings.bodies)
+        self.watch = Watch(clock=clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = self._clock()
+        rule = rule_of(scope["method"], scope["path"])
+        exchange = Exchange(scope, send, self._ids, self._settings.stall_s)
+        try:
+            await self._admit(exchange, rule, receive, started)
+        except ClientLeftError:
+            exchange.status = CLIENT_LEFT
+        except Exception as error:
+            await self._tell(exchange, error)
+        finally:
+            self._metrics.request(rule.route, exchange.status, self._clock() - started)
+
+    async def _admit(
+        self, exchange: Exchange, rule: Rule, receive: Receive, started: float
+    ) -> None:
+        if rule.keyed and self._ring is not None:
+            self._check_key(exchange, rule, self._ring)
+        scope = exchange.scope
+        if rule.resource is None:
+            await self._app(scope, receive, exchange.send)
+            return
+        exchange.deadline = started + self._timeout_s(exchange)
+        app = self._direct.get((scope["method"], scope["path"]), self._app)
+        most = rule.most_bytes(self._settings.bodies)
+        body = await self._bodies.read(exchange.headers, receive, most)
+        async with self._controller.controlled_execution(rule.resource, deadline=exchange.deadline):
+            await self._watched(app, exchange, body, receive)
+
+    async def _watched(
+        self, app: ASGIApp, exchange: Exchange, body: bytes, receive: Receive
+    ) -> None:
+        watched = self.watch.enter(receive, exchange.deadline)
+        try:
+            await app(exchange.scope, replay(body, receive), exchange.send)
+        except asyncio.CancelledError:
+            ending = watched.ended()
+            if ending is None:
+                raise
+            if ending == "left":
+                raise ClientLeftError from None
+            raise DeadlineExceededError(
+                "there was no answer in time; allow more by X-Timeout-Ms, or ask when there is "
+                "less load"
+            ) from None
+        finally:
+            self.watch.leave(watched)
+
+    def _check_key(self, exchange: Exchange, rule: Rule, ring: KeyRing) -> None:
+        key = ring.find(_given_key(exchange.headers))
+        if key is None:
+            raise _NO_KEY
+        exchange.key = key
+        if key.rate is not None:
+            wait_s = self._buckets.take(key.slot, key.rate, key.burst)
+            if wait_s:
+                problem = Problem(429, "rate-limited", _beyond(key), retry_after_s=wait_s)
+                raise RequestError(problem)
+        if rule.writes and key.read_only:
+            raise RequestError(Problem(403, "read-only-key", "this key may search, not write"))
+
+    def _timeout_s(self, exchange: Exchange) -> float:
+        given = exchange.headers.get(b"x-timeout-ms")
+        if given is None:
+            return self._settings.timeout_s
+        if given.isdigit() and len(given) <= 5 and 1 <= int(given) <= MAX_TIMEOUT_MS:
+            return int(given) / 1e3
+        detail = f"X-Timeout-Ms must be a whole number of milliseconds in 1..{MAX_TIMEOUT_MS}"
+        raise RequestError(Problem(422, "invalid-request", detail))
+
+    async def _tell(self, exchange: Exchange, error: Exception) -> None:
+        problem = problem_of(error)
+        if problem.status == 500:
+            _LOG.error("request %s failed", exchange.request_id, exc_info=error)
+        if not exchange.status:
+            await exchange.tell(problem)
+        elif not isinstance(error, OverloadedError | TimeoutError):
+            raise error  # the answer has begun: the server has to break it off
+
+
+def _given_key(headers: Mapping[bytes, bytes]) -> bytes:
+    scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
+    return key.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
+
+
+def _beyond(key: ApiKey) -> str:
+    return f"key {key.name!r} may send {key.rate:g} requests/s, {key.burst:g} at once"

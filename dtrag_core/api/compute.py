@@ -1,0 +1,142 @@
+"""Computing batches of searches on threads, off the event loop."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import orjson
+
+from dtrag_core.api.apart import iterate_apart
+from dtrag_core.api.metrics import ServiceMetrics
+from dtrag_core.errors import DeadlineExceededError
+from dtrag_core.optimization.batches import Request
+from dtrag_core.search.dao import SearchDAO
+from dtrag_core.types import Hit, Mode, SearchParams, SearchResult
+
+_THREADS: Final = 32  # all but those of the batches that run are there for searches that hang
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """All of a search but its query; equal ones with equal queries are the same search."""
+
+    params: SearchParams
+    mode: Mode
+    allow_degraded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is kept and sent of a result: its hits as JSON, and how it ran."""
+
+    hits: bytes
+    mode: Mode
+    degraded: bool
+    plan: str
+
+    def to_json(self, *, from_cache: bool, took_ms: float) -> bytes:
+        """Return the whole answer."""
+        return orjson.dumps(
+            {
+                "hits": orjson.Fragment(self.hits),
+                "mode": self.mode,
+                "degraded": self.degraded,
+                "from_cache": from_cache,
+                "plan": self.plan,
+                "took_ms": took_ms,
+            }
+        )
+
+
+class BatchComputing:
+    """Computes batches on a thread; one that hangs is given up after `hang_s` seconds.
+
+    Its thread is then left to its fate and another one serves the next batch: the breakers of the
+    legs see to it that there are not many of those.
+    """
+
+    def __init__(self, dao: SearchDAO, metrics: ServiceMetrics, hang_s: float) -> None:
+        self._dao = dao
+        self._metrics = metrics
+        self._hang_s = hang_s
+        self._threads = ThreadPoolExecutor(_THREADS, "batch")
+
+    async def batch(self, requests: Sequence[Request[Wanted]]) -> Sequence[Answer | Exception]:
+        """Return an answer or an error for each request."""
+        loop = asyncio.get_running_loop()
+        done = loop.run_in_executor(self._threads, self._compute, requests)
+        try:
+            return await asyncio.wait_for(done, self._hang_s)
+        except TimeoutError:
+            raise DeadlineExceededError(
+                f"the search did not end within {self._hang_s:g} s; a leg may hang"
+            ) from None
+
+    async def stream(self, query: str, params: SearchParams) -> AsyncGenerator[bytes, None]:
+        """Yield the hits of a search, parts of lines of JSON that fit the byte budget."""
+        search = partial(self._dao.stream_search, query, params)
+        async with aclosing(iterate_apart(search, self._threads)) as parts:
+            async for part in parts:
+                yield b"".join(orjson.dumps(_hit(hit)) + b"\n" for hit in part)
+
+    def close(self) -> None:
+        """Wait for nothing that hangs."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _compute(self, requests: Sequence[Request[Wanted]]) -> Sequence[Answer | Exception]:
+        self._metrics.batch(len(requests))
+        results = search_batch(self._dao, requests)
+        return [self._rendered(result) for result in results]
+
+    def _rendered(self, result: SearchResult | Exception) -> Answer | Exception:
+        if isinstance(result, Exception):
+            return result
+        self._metrics.spans(result.timings)
+        hits = orjson.dumps([_hit(hit) for hit in result.hits])
+        return Answer(hits, result.mode, result.degraded, result.plan)
+
+
+def search_batch(
+    dao: SearchDAO, requests: Sequence[Request[Wanted]]
+) -> list[SearchResult | Exception]:
+    """Return the result or the error of each search, computed on this thread."""
+
+    async def in_turn() -> list[SearchResult | Exception]:
+        return [await _search(dao, request) for request in requests]
+
+    return asyncio.run(in_turn())
+
+
+async def _search(dao: SearchDAO, request: Request[Wanted]) -> SearchResult | Exception:
+    wanted, params = request.params, request.params.params
+    try:
+        return await dao.hybrid_search(
+            request.query,
+            params.filters,
+            params.topk,
+            params.bm25_topk,
+            params.vector_topk,
+            params.rerank_candidates,
+            mode=wanted.mode,
+        )
+    except Exception as error:
+        return error
+
+
+def _hit(hit: Hit) -> dict[str, object]:
+    chunk = hit.chunk
+    return {
+        "rank": hit.rank,
+        "id": hit.id,
+        "score": hit.score,
+        "bm25": hit.bm25,
+        "cosine": hit.cosine,
+        "title": chunk.title,
+        "text": chunk.text,
+        "path": chunk.path,
+        "doc_type": chunk.doc_type,
+    }
