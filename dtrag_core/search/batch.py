@@ -138,12 +138,12 @@ class BatchSearch:
                 fitting.append((asked, each))
         ids = np.concatenate([np.zeros(0, np.int32), *(each.ids for _, each in fitting)])
         chunks, span = timed("fetch", session.fetch, ids)
-        spans.append(span)
+        timings = (*spans, span)
         first = 0
         for asked, each in fitting:
             last = first + len(each.ids)
             hits = hits_of(each, chunks[first:last])
-            answers[asked.place] = self._result(hits, asked.request.mode, spans, PLAN)
+            answers[asked.place] = self._result(hits, asked.request.mode, timings, PLAN)
             first = last
         return True
 
@@ -192,19 +192,20 @@ class BatchSearch:
         except DtragError as error:
             return error
         hits = hits_of(ranked, chunks)
-        return self._result(hits, request.mode, [*spans, span], "in_turn", degraded=bool(failed))
+        timings = (*spans, span)
+        return self._result(hits, request.mode, timings, "in_turn", degraded=bool(failed))
 
     def _result(
         self,
         hits: tuple[Hit, ...],
         mode: Mode,
-        spans: Sequence[Span],
+        timings: tuple[Span, ...],
         plan: str,
         *,
         degraded: bool = False,
     ) -> SearchResult:
         switches = LEGACY if mode == "legacy" else self._switches
-        return SearchResult(hits, mode, switches, False, tuple(spans), plan, degraded=degraded)
+        return SearchResult(hits, mode, switches, False, timings, plan, degraded=degraded)
 
     def _attempt(self, spans: list[Span], leg: str, call: Callable[[], T]) -> T | Exception:
         try:

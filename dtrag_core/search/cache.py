@@ -55,15 +55,9 @@ class SingleFlightCache(Generic[V]):
         self._counts: dict[Source, int] = {"hit": 0, "miss": 0, "shared": 0}
 
     async def get_or_compute(
-        self,
-        key: Hashable,
-        compute: Callable[[], Awaitable[V]],
-        keep: Callable[[V], bool] = lambda _: True,
+        self, key: Hashable, compute: Callable[[], Awaitable[V]]
     ) -> tuple[V, Source]:
-        """Return the value of `key`, computing it if it is neither stored nor being computed.
-
-        What `keep` says no to goes to those who wait for it, and is not stored.
-        """
+        """Return the value of `key`, computing it if it is neither stored nor being computed."""
         while True:
             if key in self._stored:
                 try:
@@ -73,7 +67,7 @@ class SingleFlightCache(Generic[V]):
                 return value, self._count("hit")
             flight = self._flights.get(key)
             if flight is None:
-                return await self._compute(key, compute, keep), self._count("miss")
+                return await self._compute(key, compute), self._count("miss")
             try:
                 return await asyncio.shield(flight), self._count("shared")
             except asyncio.CancelledError:
@@ -96,9 +90,7 @@ class SingleFlightCache(Generic[V]):
         """Forget every stored value."""
         self._stored.clear()
 
-    async def _compute(
-        self, key: Hashable, compute: Callable[[], Awaitable[V]], keep: Callable[[V], bool]
-    ) -> V:
+    async def _compute(self, key: Hashable, compute: Callable[[], Awaitable[V]]) -> V:
         flight: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         self._flights[key] = flight
         try:
@@ -112,8 +104,7 @@ class SingleFlightCache(Generic[V]):
             raise
         finally:
             del self._flights[key]
-        if keep(value):
-            self._stored[key] = value
+        self._stored[key] = value
         flight.set_result(value)
         return value
 

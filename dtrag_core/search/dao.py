@@ -1,7 +1,7 @@
 """Hybrid search, legacy and optimised side by side."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import get_ident
@@ -19,7 +19,7 @@ from dtrag_core.optimization.legs import (
     timed,
 )
 from dtrag_core.optimization.memory_optimizer import stream_slices
-from dtrag_core.search.batch import BatchRequest, BatchSearch
+from dtrag_core.search.batch import BatchSearch
 from dtrag_core.search.cache import SingleFlightCache
 from dtrag_core.search.certified import CertifiedResult, certified_ranking
 from dtrag_core.search.ranked import STREAM_ABOVE_BYTES, Ranked, check_budget, hits_of, rank
@@ -73,7 +73,8 @@ class SearchDAO:
         self.executor = executor
         self.switches = switches
         self.caches = caches
-        self.search_batch = BatchSearch(engine, switches, executor.byte_budget, breakers)
+        self.breakers = breakers or {}
+        self.search_batch = BatchSearch(engine, switches, executor.byte_budget, self.breakers)
 
     async def hybrid_search(
         self,
@@ -109,22 +110,6 @@ class SearchDAO:
         compute = partial(self._execute_optimized_hybrid_search, session, request)
         key = (session.info.content_hash, self.switches, request)
         result, source = await self.caches.results.get_or_compute(key, compute)
-        return result if source == "miss" else replace(result, from_cache=True, timings=())
-
-    async def cached(
-        self, request: BatchRequest, compute: Callable[[], Awaitable[SearchResult]]
-    ) -> SearchResult:
-        """Return the answer to a request from the cache, else what `compute` returns.
-
-        For those who compute by `search_batch`. A request that cannot be raises as in
-        `hybrid_search` before anything is computed; a degraded answer is not kept.
-        """
-        session = self.engine.session(LEGACY if request.mode == "legacy" else self.switches)
-        normal = _normalize(session, request.query, request.params, request.mode)
-        if self.caches is None or request.mode == "legacy":
-            return await compute()
-        key = (session.info.content_hash, self.switches, normal)
-        result, source = await self.caches.results.get_or_compute(key, compute, _is_whole)
         return result if source == "miss" else replace(result, from_cache=True, timings=())
 
     async def certified_search(
@@ -236,10 +221,6 @@ def _leg_params(session: Session, request: SearchRequest) -> LegParams:
     params = request.params
     mask = session.compile_filters(params.filters)
     return LegParams(params.bm25_topk, params.vector_topk, mask)
-
-
-def _is_whole(result: SearchResult) -> bool:
-    return not result.degraded
 
 
 def _fetch(session: Session, ranked: Ranked, part: slice) -> tuple[Hit, ...]:
