@@ -2,13 +2,11 @@
 
 import asyncio
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
-
-import psutil
 
 from dtrag_core.bench.capacity import SLO_NS
 from dtrag_core.bench.clock import NS_PER_S, RealClock, StallWatch, precise_loop
@@ -39,7 +37,8 @@ from dtrag_core.bench.load_verdicts import (
 )
 from dtrag_core.bench.mixes import SEARCH, Stream, make_mix
 from dtrag_core.bench.scenarios import STEPS
-from dtrag_core.bench.service_process import Cores, ServiceProcess
+from dtrag_core.bench.service_process import Cores, ServiceProcess, kept_to
+from dtrag_core.bench.service_session import tick, warm
 from dtrag_core.bench.usage_watch import UsageWatch
 from dtrag_core.bench.workload import distinct_queries, workload_hash
 from dtrag_core.datasets.registry import open_dataset
@@ -72,7 +71,7 @@ def run_service_load(settings: LoadSettings, target: Target, progress: Progress)
     """
     queries = _queries(settings)
     cores = Cores.split(target.workers) if target.url is None else None
-    with HostWatch() as watch, _kept_to(cores.generator if cores else ()):
+    with HostWatch() as watch, kept_to(cores.generator if cores else ()):
         progress("starting the service", 0, None)
         started = ServiceProcess(target.command, cores.service) if cores else nullcontext()
         with started as process, asyncio.Runner(loop_factory=precise_loop) as runner:
@@ -97,21 +96,6 @@ def _queries(settings: LoadSettings) -> list[str]:
         return []
     dataset = open_dataset(settings.dataset)
     return distinct_queries(dataset, settings.queries, settings.seed, at_least=1)
-
-
-@contextmanager
-def _kept_to(cores: Sequence[int]) -> Iterator[None]:
-    """Keep this thread on some cores during a block, where the system can."""
-    own = psutil.Process()
-    if not cores or not hasattr(own, "cpu_affinity"):
-        yield
-        return
-    before = own.cpu_affinity()
-    own.cpu_affinity(list(cores))
-    try:
-        yield
-    finally:
-        own.cpu_affinity(before)
 
 
 class _Run:
@@ -151,9 +135,7 @@ class _Run:
             plain = make_mix("unique", queries, options=settings.options, seed=settings.seed)[0]
             service = SearchService(client, headers)
             self.progress("warming up", 0, None)
-            for request in service.prepared(SEARCH, plain.bodies[-settings.warmup or None :]):
-                if settings.warmup:
-                    await service(request)
+            await warm(service, service.prepared(SEARCH, plain.bodies), settings.warmup)
             cost = await self._cost(service, plain)
             loaded = await self._load(client, streams)
         return {
@@ -194,7 +176,8 @@ class _Run:
         audit = await self_test(self.shape.peak, self.clock, seed=self.settings.seed)
         prepared = [service_for(s, client, self.target.headers, self.clock) for s in streams]
         plans = [self._plan(stream, place) for place, stream in enumerate(streams)]
-        ticking = asyncio.create_task(self._tick())
+        stage = f"{self.settings.scenario} load"
+        ticking = asyncio.create_task(tick(self.progress, stage, round(self.shape.seconds)))
         usage = UsageWatch(self.process.usage, self.clock) if self.process else None
         try:
             with StallWatch() as stalls:
@@ -269,9 +252,3 @@ class _Run:
             (*stalled, *((CACHED,) if cached else ())),
         )
         return {"steps": None, "targets": [target.to_json() for target in targets]}
-
-    async def _tick(self) -> None:
-        total = round(self.shape.seconds)
-        for second in range(total):
-            self.progress(f"{self.settings.scenario} load", second, total)
-            await asyncio.sleep(1)

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -61,6 +62,21 @@ class Cores:
             "generator": list(self.generator),
             "apart": self.apart,
         }
+
+
+@contextmanager
+def kept_to(cores: Sequence[int]) -> Iterator[None]:
+    """Keep this thread on some cores during a block, where the system can."""
+    own = psutil.Process()
+    if not cores or not hasattr(own, "cpu_affinity"):
+        yield
+        return
+    before = own.cpu_affinity()
+    own.cpu_affinity(list(cores))
+    try:
+        yield
+    finally:
+        own.cpu_affinity(before)
 
 
 class ServiceProcess:

@@ -1,23 +1,31 @@
 """Soak: hours or minutes of a steady load, and whether anything grows meanwhile."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from dtrag_core.bench.capacity import SLO_ERRORS
-from dtrag_core.bench.clock import Clock, Service, T
+from dtrag_core.bench.clock import Clock, RealClock, Service, T
+from dtrag_core.bench.http_service import SearchService
 from dtrag_core.bench.load import run_load
 from dtrag_core.bench.load_plan import LoadPlan
 from dtrag_core.bench.load_result import LoadResult
+from dtrag_core.bench.service_process import ServiceProcess
+from dtrag_core.bench.service_session import run_on_service, tick
 from dtrag_core.bench.slopes import slope_interval
 from dtrag_core.bench.statistics import Interval
 from dtrag_core.bench.usage_watch import Measure, UsageWatch
+from dtrag_core.bench.workload import distinct_queries
+from dtrag_core.datasets.registry import open_dataset
 from dtrag_core.errors import MeasuringError
+from dtrag_core.types import Progress
 
 PARTS: Final = 60
 """Segments whose median latency is followed."""
 
 _READINGS: Final = 600
+_QUERIES: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,25 @@ async def soak(
     slopes = {name: slope_interval(times, values) for name, values in series.items()}
     slopes["median_ns"] = _latency_slope(result, begin)
     return SoakResult(plan, result, slopes, watch.to_json())
+
+
+def run_soak(
+    command: Sequence[str], dataset: str, plan: SoakPlan, progress: Progress
+) -> SoakResult:
+    """Start a service and soak it with a dataset's queries. Raises MeasuringError if it ends."""
+    queries = distinct_queries(open_dataset(dataset), _QUERIES, plan.seed, at_least=1)
+
+    async def experiment(
+        process: ServiceProcess, service: SearchService, requests: Sequence[bytes]
+    ) -> SoakResult:
+        ticking = asyncio.create_task(tick(progress, "soak", round(plan.seconds)))
+        try:
+            return await soak(service, requests, plan, RealClock(), process.usage)
+        finally:
+            ticking.cancel()
+
+    progress("starting the service", 0, None)
+    return run_on_service(command, queries, experiment, timeout_s=plan.timeout_s)
 
 
 def _latency_slope(result: LoadResult, begin_s: float) -> Interval:

@@ -1,7 +1,10 @@
 """Tables of a load on the service."""
 
+from typing import Final
+
 from dtrag_core.bench.histogram import Histogram
-from dtrag_core.report.formats import NOTHING, Result, count, milliseconds, percent, short
+from dtrag_core.bench.soak import SoakResult
+from dtrag_core.report.formats import NOTHING, Result, count, milliseconds, percent, short, span
 from dtrag_core.report.table import Table
 
 
@@ -101,3 +104,27 @@ def http_cost(result: Result) -> Table:
         f"P95 at {rate:g}/s, ms"
     )
     return Table.of(columns, "lrrr", rows, (share,))
+
+
+_SLOPES: Final = {
+    "resident_bytes": ("resident memory, KiB/h", 3600 / 1024),
+    "anonymous_bytes": ("of it anonymous, KiB/h", 3600 / 1024),
+    "descriptors": ("open descriptors, 1/h", 3600.0),
+    "median_ns": ("median latency, ms/h", 3600 / 1e6),
+}
+
+
+def slopes(result: SoakResult) -> Table:
+    """Return what changed over a soak: slopes with intervals, and whether they hold 0."""
+    rows = []
+    for name, slope in result.slopes.items():
+        said, unit = _SLOPES[name]
+        low, high = short(slope.low * unit), short(slope.high * unit)
+        told = "holds 0" if 0.0 in slope else "MOVES"
+        rows.append((said, short(slope.value * unit), span(low, high), count(slope.n), told))
+    load = result.load
+    notes = (
+        f"{load.sent:,} requests at {load.plan.rate:g}/s over {load.plan.seconds:g} s, "
+        f"{load.failed:,} failed {load.errors or ''}".rstrip(),
+    )
+    return Table.of("slope of|value|95 % interval|n|", "lrrrl", rows, notes)
