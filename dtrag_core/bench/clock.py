@@ -72,7 +72,8 @@ def precise_loop() -> asyncio.AbstractEventLoop:
     return asyncio.SelectorEventLoop(_fine_selector())
 
 
-if sys.platform == "linux":
+# gevent takes epoll out of the processes it patches.
+if sys.platform == "linux" and hasattr(selectors, "EpollSelector"):
 
     class _FineEpoll(selectors.EpollSelector):
         """Waits for epoll itself with select: any number of sockets, and fine time-outs."""
