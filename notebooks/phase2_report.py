@@ -39,7 +39,7 @@ from IPython.display import HTML
 
 from dtrag_core.bench.results import write_result
 from dtrag_core.bench.settings import MeasureSettings
-from dtrag_core.report import figures_cost, figures_load, figures_speed
+from dtrag_core.report import around_http, figures_cost, figures_load, figures_speed
 from dtrag_core.report import tables_cost, tables_run, tables_speed, while_written
 from dtrag_core.report.html import verdicts_html, write_report
 from dtrag_core.report.progress import notebook_progress
@@ -110,6 +110,17 @@ figures_load.capacity(result)
 
 # %%
 figures_load.load(result)
+
+# %% [markdown]
+# ## Service and process
+#
+# The same figures at the service and in process; what HTTP alone allows.
+
+# %%
+around_http.beside(result)
+
+# %%
+around_http.http_cost(result)
 
 # %% [markdown]
 # ## While chunks are added

@@ -1,5 +1,6 @@
 """Runs the service in this process, on a socket that listens already."""
 
+import gc
 import signal
 import socket
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from dtrag_core.api.protocol import GuardedProtocol
 from dtrag_core.api.settings import ServiceSettings
 
 _KEEP_ALIVE_S: Final = 30
+_GARBAGE_AFTER: Final = 20_000
 
 
 def serve(settings: ServiceSettings, listener: socket.socket, ready: Callable[[], None]) -> None:
@@ -49,4 +51,9 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            # What is loaded by now stays. Looking through it for garbage, again and again, would
+            # take more time than searching does.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(_GARBAGE_AFTER)
             self._ready()

@@ -50,7 +50,7 @@ class Service:
             stack.callback(self.dao.engine.close)
             stack.callback(self.dao.executor.close)
             self.metrics = ServiceMetrics()
-            self.controller = guards(settings.capacity)
+            self.controller = guards(settings.capacity, settings.batch_size)
             self.cache: AnswerCache[Answer] = AnswerCache(settings.cache, settings.cache_s)
             self.computing = BatchComputing(self.dao, self.metrics, settings.hang_s)
             stack.callback(self.computing.close)

@@ -18,7 +18,7 @@ from dtrag_core.bench.arms import (
 from dtrag_core.bench.gates import TargetResult, Verdict, gate_interval
 from dtrag_core.bench.histogram import Histogram
 from dtrag_core.bench.rounds import RoundsResult, ratio
-from dtrag_core.bench.statistics import Interval
+from dtrag_core.bench.statistics import Interval, mean_interval
 from dtrag_core.index.manifest import Manifest
 from dtrag_core.targets import PERFORMANCE_TARGETS
 
@@ -141,6 +141,36 @@ def noise_floor_block(measured: Sequence[RoundsResult]) -> dict[str, Any]:
     again = ratio(measured, AGAIN_ARM, OPTIMIZED_ARM)
     floor = max(again.high, 1 / again.low) - 1
     return {"a_a": again.to_json(), "floor": max(floor, 0.0)}
+
+
+def cache_block(cache: Mapping[str, Any], service: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the block `cache`: hit rates over streams, hits and misses as the service gave them.
+
+    The first stream is the one that was sent to the service, where it could be.
+    """
+    answered = {name: service[name] for name in ("hit", "miss")}
+    return {**cache, **answered, "service_hit_rate": service["hit_rate"]}
+
+
+def cache_target(cache: Mapping[str, Any], service: Mapping[str, Any]) -> TargetResult:
+    """Judge the hit rate over all streams, the service's own among them if it was sent the mix."""
+    rates = list(cache["streams"])
+    if service["whole_mix"]:
+        rates[0] = service["hit_rate"]
+    return gate_interval(PERFORMANCE_TARGETS["cache_hit_rate"], mean_interval(rates))
+
+
+def in_process_block(
+    inside: Mapping[str, Mapping[str, Any]], cache: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the block `in_process`: what the same searches do without a service round them."""
+    targets = [target for part in (*inside.values(), cache) for target in part["targets"]]
+    return {
+        "targets": targets,
+        "load": inside["load"]["load"],
+        "capacity": inside["capacity"]["capacity"],
+        "cache": {name: cache["cache"][name] for name in ("hit", "miss")},
+    }
 
 
 def memory_block(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from dtrag_core.bench.result_file import check_free, read_json, write_whole
 from dtrag_core.errors import MeasuringError, ResultError
 from dtrag_core.targets import PERFORMANCE_TARGETS
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 FILE_NAME: Final = "result.json"
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 from dtrag_core.bench.clock import precise_loop
 from dtrag_core.bench.http_client import Address, HttpClient
 from dtrag_core.bench.http_service import SearchService
-from dtrag_core.bench.mixes import SEARCH, make_mix
+from dtrag_core.bench.mixes import SEARCH
 from dtrag_core.bench.service_process import Cores, ServiceProcess, kept_to
 from dtrag_core.types import Progress
 
@@ -31,7 +31,7 @@ async def tick(progress: Progress, stage: str, seconds: int) -> None:
 
 def run_on_service(
     command: Sequence[str],
-    queries: Sequence[str],
+    bodies: Sequence[bytes],
     experiment: Experiment[R],
     *,
     workers: int = 1,
@@ -39,14 +39,16 @@ def run_on_service(
     timeout_s: float = 5.0,
     warmup: int = 200,
 ) -> R:
-    """Start a service, run an experiment on it from another core, and return what it returns."""
+    """Start a service, run an experiment on it from another core, and return what it returns.
+
+    `bodies` are those of the searches to send.
+    """
     cores = Cores.split(workers)
-    requests = make_mix("unique", queries)[0].bodies
 
     async def main(process: ServiceProcess) -> R:
         async with HttpClient(Address.of(process.url), timeout_s) as client:
             service = SearchService(client, headers or {})
-            prepared = service.prepared(SEARCH, requests)
+            prepared = service.prepared(SEARCH, bodies)
             await warm(service, prepared, warmup)
             return await experiment(process, service, prepared)
 

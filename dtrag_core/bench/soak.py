@@ -11,6 +11,7 @@ from dtrag_core.bench.http_service import SearchService
 from dtrag_core.bench.load import run_load
 from dtrag_core.bench.load_plan import LoadPlan
 from dtrag_core.bench.load_result import LoadResult
+from dtrag_core.bench.mixes import make_mix
 from dtrag_core.bench.service_process import ServiceProcess
 from dtrag_core.bench.service_session import run_on_service, tick
 from dtrag_core.bench.slopes import slope_interval
@@ -117,7 +118,8 @@ def run_soak(
             ticking.cancel()
 
     progress("starting the service", 0, None)
-    return run_on_service(command, queries, experiment, timeout_s=plan.timeout_s)
+    bodies = make_mix("unique", queries)[0].bodies
+    return run_on_service(command, bodies, experiment, timeout_s=plan.timeout_s)
 
 
 def _latency_slope(result: LoadResult, begin_s: float) -> Interval:

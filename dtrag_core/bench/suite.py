@@ -9,7 +9,10 @@ from typing import Any
 
 from dtrag_core.bench.arms import LEGACY_ARM, OPTIMIZED_ARM
 from dtrag_core.bench.blocks import (
+    cache_block,
+    cache_target,
     engine_block,
+    in_process_block,
     memory_block,
     memory_target,
     modes_block,
@@ -61,17 +64,16 @@ class Suite:
                 self._task("rounds", queries, progress, str(number))
                 for number in range(settings.processes)
             ]
-            load = self._task("load", queries, progress)
-            capacity = self._task("capacity", queries, progress)
+            service = self._task("service", queries, progress)
+            inside = {name: self._task(name, queries, progress) for name in ("load", "capacity")}
             cache = self._task("cache", queries, progress)
             ingest = self._task("ingest", queries, progress)
         measured = [RoundsResult.from_json(part["rounds"]) for part in rounds]
         memory_figures = memory_block(memory)
         speedup = speedup_block(measured, rounds)
         targets = [
-            *load["targets"],
-            *capacity["targets"],
-            *cache["targets"],
+            *service["targets"],
+            cache_target(cache["cache"], service["cache"]).to_json(),
             memory_target(memory_figures, manifest.chunks).to_json(),
             speedup_target(measured, quality["optimized_vs_legacy"]["equal"]).to_json(),
         ]
@@ -86,11 +88,13 @@ class Suite:
             "workload": self._workload(queries),
             "targets": sorted(targets, key=lambda target: order.index(target["metric"])),
             "modes": modes_block(measured, rounds[0]["arms"]),
-            "load": load["load"],
-            "capacity": capacity["capacity"],
+            "load": service["load"],
+            "capacity": service["capacity"],
+            "service": service["service"],
+            "in_process": in_process_block(inside, cache),
             "speedup": speedup,
             "memory": memory_figures,
-            "cache": cache["cache"],
+            "cache": cache_block(cache["cache"], service["cache"]),
             "ingest": ingest["ingest"],
             "quality": quality,
             "noise_floor": noise_floor_block(measured),

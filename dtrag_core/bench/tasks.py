@@ -4,8 +4,8 @@ A task takes its `TaskInput` and returns plain JSON, with the targets it decides
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -19,24 +19,19 @@ from dtrag_core.bench.arms import (
     mean_steps_us,
     open_arm,
 )
-from dtrag_core.bench.capacity import Step, find_capacity, judged_step
-from dtrag_core.bench.clock import NS_PER_MS, NS_PER_S, RealClock, StallWatch, precise_loop
+from dtrag_core.bench.clock import RealClock, precise_loop
 from dtrag_core.bench.environment import capture_environment
-from dtrag_core.bench.gates import HOST_STALLS, gate_bracket, gate_errors, gate_percentile
-from dtrag_core.bench.generator import self_test
-from dtrag_core.bench.load import run_load
-from dtrag_core.bench.load_plan import LoadPlan
+from dtrag_core.bench.gates import IN_PROCESS
+from dtrag_core.bench.load_tasks import measure_capacity, measure_load
 from dtrag_core.bench.rounds import reference_kernel, run_rounds
 from dtrag_core.bench.settings import MeasureSettings
 from dtrag_core.bench.workload import round_queries
 from dtrag_core.engines.base import Engine
 from dtrag_core.engines.registry import open_engine
-from dtrag_core.targets import PERFORMANCE_TARGETS
 from dtrag_core.types import Progress
 
 T = TypeVar("T")
-_EXTRA_RATE_SECONDS: Final = 10.0
-_STALLS_EXCUSE: Final = 0.01  # of the run's time: less cannot move a P95 past its target
+_LEAST_LOAD_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,114 +107,42 @@ def rounds(task: TaskInput, progress: Progress) -> dict[str, Any]:
 
 
 def load(task: TaskInput, progress: Progress) -> dict[str, Any]:
-    """Load the optimised path at the target rate, open loop, and decide P95 and errors."""
-    settings = task.settings
-    plan = LoadPlan(settings.rate, settings.load_seconds, settings.segments, seed=settings.seed)
-    arm = open_arm(task.open(), OPTIMIZED_ARM, settings.depths)
-    stage = f"load at {settings.rate:g}/s"
-
-    async def measure() -> dict[str, Any]:
-        await _warm(arm, task)
-        audit = await self_test(settings.rate, RealClock(), seed=settings.seed)
-        ticking = asyncio.create_task(_tick(progress, stage, int(settings.load_seconds)))
-        with StallWatch() as stalls:
-            result = await run_load(arm, task.queries, plan, RealClock())
-        ticking.cancel()
-        promised = PERFORMANCE_TARGETS["throughput_qps"].bound
-        slow = (f"loaded at {settings.rate:g}/s, the promise is for {promised:g}/s",)
-        obstacles = (
-            *result.obstacles(),
-            *audit.obstacles(),
-            *(slow if settings.rate < promised else ()),
-        )
-        lost = sum(stalls.stalls_ns) / NS_PER_S
-        stalled = (HOST_STALLS,) if lost > _STALLS_EXCUSE * result.seconds else ()
-        p95 = gate_percentile(
-            PERFORMANCE_TARGETS["p95_latency_ms"],
-            0.95,
-            result.exceedances(),
-            NS_PER_MS,
-            (*obstacles, *stalled),
-        )
-        errors = gate_errors(
-            PERFORMANCE_TARGETS["error_rate"], result.failed, result.sent, obstacles
-        )
-        return {
-            "targets": [p95.to_json(), errors.to_json()],
-            "load": {
-                **result.to_json(),
-                "percentiles_ms": result.histogram.percentiles_ms(result.failed),
-                "self_test": audit.to_json(),
-                "stalls_ns": list(stalls.stalls_ns),
-            },
-        }
-
-    try:
-        return run(measure())
-    finally:
-        arm.close()
+    """Load the optimised path in this process at the target rate: P95 and errors."""
+    return _on_optimized(task, progress, measure_load)
 
 
 def capacity(task: TaskInput, progress: Progress) -> dict[str, Any]:
-    """Search the highest rate that holds the service level, and decide throughput."""
-    settings = task.settings
+    """Search the highest rate that the optimised path holds in this process."""
+    return _on_optimized(task, progress, measure_capacity)
+
+
+Measure = Callable[[Arm, Sequence[str], MeasureSettings, Progress], Awaitable[dict[str, Any]]]
+
+
+def _on_optimized(task: TaskInput, progress: Progress, measure: Measure) -> dict[str, Any]:
+    """Measure in process, for a shorter time than the service, which the targets are judged by."""
+    settings = replace(
+        task.settings,
+        load_seconds=max(_LEAST_LOAD_S, task.settings.load_seconds / 3),
+        capacity_seconds=task.settings.capacity_seconds / 2,
+    )
     arm = open_arm(task.open(), OPTIMIZED_ARM, settings.depths)
-    clock = RealClock()
-    spent = 0.0
 
-    def on_step(step: Step) -> None:
-        nonlocal spent
-        spent += step.seconds
-        total = max(settings.capacity_seconds, spent)
-        progress(f"capacity, {step.rate:,.0f}/s", round(spent), round(total))
-
-    async def measure() -> dict[str, Any]:
+    async def measured() -> dict[str, Any]:
         await _warm(arm, task)
-        found = await find_capacity(
-            arm,
-            task.queries,
-            clock,
-            anchor=settings.rate,
-            seed=settings.seed,
-            budget_s=settings.capacity_seconds,
-            on_step=on_step,
-        )
-        target = gate_bracket(
-            PERFORMANCE_TARGETS["throughput_qps"],
-            found.low,
-            found.high,
-            found.n,
-            found.reason,
-            found.obstacles(),
-        )
-        extra = [
-            await run_load(
-                arm, task.queries, LoadPlan(rate, _EXTRA_RATE_SECONDS, 2, seed=settings.seed), clock
-            )
-            for rate in settings.rates[1:]
-        ]
-        steps = [judged_step(result).to_json() for result in extra]
-        block = found.to_json()
-        return {
-            "targets": [target.to_json()],
-            "capacity": {**block, "steps": [*block["steps"], *steps]},
-        }
+        return await measure(arm, task.queries, settings, progress)
 
     try:
-        return run(measure())
+        found = run(measured())
     finally:
         arm.close()
+    targets = [{**each, "definition": IN_PROCESS[each["metric"]]} for each in found["targets"]]
+    return {**found, "targets": targets}
 
 
 async def _warm(arm: Arm, task: TaskInput) -> None:
     for query in task.queries[len(task.queries) - task.settings.warmup :]:
         await arm(query)
-
-
-async def _tick(progress: Progress, stage: str, seconds: int) -> None:
-    for second in range(1, seconds + 1):
-        await asyncio.sleep(1)
-        progress(stage, second, seconds)
 
 
 def environment(task: TaskInput, progress: Progress) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def _serve() -> int:
     from dtrag_core.bench.ingest import ingest
     from dtrag_core.bench.memory_task import memory
     from dtrag_core.bench.quality_task import quality
+    from dtrag_core.bench.service_task import service
     from dtrag_core.bench.settings import MeasureSettings
     from dtrag_core.bench.tasks import MEASURING_TASKS, Task, TaskInput
 
@@ -58,6 +59,7 @@ def _serve() -> int:
         "ingest": ingest,
         "memory": memory,
         "quality": quality,
+        "service": service,
     }
     return serve({name: step(task) for name, task in tasks.items()})
 

@@ -45,6 +45,13 @@ def register(commands: Commands) -> None:
         help="keep answers (default: yes)",
     )
     parser.add_argument(
+        "--cache-size",
+        type=number(1, 10_000_000),
+        default=10_000,
+        metavar="N",
+        help="answers kept, default 10,000",
+    )
+    parser.add_argument(
         "--batch-size",
         type=number(1, 1_024),
         default=32,
@@ -116,7 +123,7 @@ def _settings(args: argparse.Namespace) -> "ServiceSettings":
         directory,
         keys=keys,
         jobs=args.jobs,
-        cache=10_000 if args.cache else 0,
+        cache=int(args.cache_size) if args.cache else 0,
         batch_size=1 if args.no_batching else int(args.batch_size),
         timeout_s=args.timeout,
         queries=queries,

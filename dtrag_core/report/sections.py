@@ -13,6 +13,7 @@ from dtrag_core.report import (
     tables_run,
     tables_speed,
 )
+from dtrag_core.report.around_http import around_http
 from dtrag_core.report.drawing import Drawing
 from dtrag_core.report.formats import (
     TIMES,
@@ -103,7 +104,7 @@ def _load(result: Result) -> Section:
         "The load at the target rate",
         (
             f"{load['sent']:,} requests at {plan['rate']:g}/s over {plan['seconds']:g} s "
-            f"({plan['arrivals']} arrivals), optimised path, cache off; the sample carries "
+            f"({plan['arrivals']} arrivals) to the service, cache off; the sample carries "
             f"{carried or 'no percentile'}. "
             f"Failed: {failed}. Backlog growth {percent(load['growth'], 2)} % of the arrivals; "
             f"{short(load['achieved'])}/s were answered"
@@ -276,6 +277,7 @@ _SECTIONS: Final[tuple[Callable[[Result], Section], ...]] = (
     speedup,
     _capacity,
     _load,
+    around_http,
     _cache,
     while_written,
     _memory,

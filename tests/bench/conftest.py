@@ -105,6 +105,7 @@ def _cache(histogram: Histogram) -> Result:
             "capacity": 1_000,
             "streams": 20,
         },
+        "service_hit_rate": 0.7,
         "hit_rate": mean_interval(rates).to_json(),
         "streams": rates.tolist(),
         "ceiling": 0.8,
@@ -146,8 +147,35 @@ def build_result(
     sha = "0123456789abcdef"
     self_test = {"rate": 100.0, "lag_p50_ns": 1, "lag_p90_ns": 2, "failed": 0, "cpu_share": 0.1}
     interval = Interval(1.0, 0.9, 1.1, 30)
+    own_load = {
+        **load.to_json(),
+        "percentiles_ms": _percentiles(load.histogram),
+        "self_test": {**self_test, "ok": True},
+        "stalls_ns": [],
+    }
+    own_capacity = {
+        "low": 900.0 / host / slower,
+        "high": 990.0 / host / slower,
+        "n": 6000,
+        "reason": "",
+        "guess": 1000.0,
+        "steps": [],
+        "self_tests": [],
+    }
+    side = {
+        "closed_rate": 1000.0,
+        "connections": 32,
+        "open": {
+            "rate": 50.0,
+            "seconds": 5.0,
+            "sent": load.sent,
+            "failed": load.failed,
+            "histogram": load.histogram.to_json(),
+            "percentiles_ms": _percentiles(load.histogram),
+        },
+    }
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "run_id": f"run-{seed}",
         "created": "2026-01-02T03:04:05Z",
         "environment": {
@@ -201,20 +229,19 @@ def build_result(
             gate_interval(target, interval).to_json() for target in PERFORMANCE_TARGETS.values()
         ],
         "modes": {arm: _mode(histogram) for arm, histogram in histograms.items()},
-        "load": {
-            **load.to_json(),
-            "percentiles_ms": _percentiles(load.histogram),
-            "self_test": {**self_test, "ok": True},
-            "stalls_ns": [],
+        "load": own_load,
+        "capacity": own_capacity,
+        "service": {
+            "workers": 1,
+            "cores": {"service": [0], "generator": [1], "apart": True},
+            "http_cost": {"service": side, "noop": side, "share": 1.0},
+            "capacity_beside_writer": None,
         },
-        "capacity": {
-            "low": 900.0 / host / slower,
-            "high": 990.0 / host / slower,
-            "n": 6000,
-            "reason": "",
-            "guess": 1000.0,
-            "steps": [],
-            "self_tests": [],
+        "in_process": {
+            "targets": [],
+            "load": own_load,
+            "capacity": own_capacity,
+            "cache": {name: _cache(histograms["optimized"])[name] for name in ("hit", "miss")},
         },
         "speedup": _speedup(arms, kernels),
         "memory": _memory(),

@@ -108,7 +108,7 @@ def test_unreadable_files_are_refused_with_the_reason(make_result: Make, tmp_pat
     path = write_result(make_result(), tmp_path)
     text = path.read_text()
     for content, says in (
-        (text.replace('"schema_version": 1', '"schema_version": 99'), "/schema_version is 99"),
+        (text.replace('"schema_version": 2', '"schema_version": 99'), "/schema_version is 99"),
         (text[: len(text) // 2], "not JSON"),
         (text.replace('"floor": 0.03', '"floor": NaN'), "NaN"),
         (text.replace('"floor": 0.03', '"floor": -0.03'), "/noise_floor/floor is -0.03"),

@@ -277,6 +277,7 @@ def cache(rng: np.random.Generator) -> dict[str, Any]:
             "streams": 20,
         },
         "hit_rate": interval(0.718, 0.0016, 20),
+        "service_hit_rate": 0.717,
         "streams": rng.normal(0.718, 0.003, 20).tolist(),
         "ceiling": 0.829,
         "hit": answers(rng, 11.0, 14_000),
@@ -285,6 +286,61 @@ def cache(rng: np.random.Generator) -> dict[str, Any]:
             {"s": s, "hit_rate": 0.2 + 0.518 * s**0.9, "ceiling": 0.6 + 0.229 * s}
             for s in exponents
         ],
+    }
+
+
+def http_side(rng: np.random.Generator, rate: float, center_us: float) -> dict[str, Any]:
+    answered = answers(rng, center_us, 1_200)
+    return {
+        "closed_rate": rate,
+        "connections": 32,
+        "open": {
+            "rate": 50.0,
+            "seconds": 24.0,
+            "sent": 1_200,
+            "failed": 0,
+            "histogram": answered["histogram"],
+            "percentiles_ms": answered["percentiles_ms"],
+        },
+    }
+
+
+def service(rng: np.random.Generator) -> dict[str, Any]:
+    return {
+        "workers": 1,
+        "cores": {"service": [0], "generator": [1], "apart": True},
+        "http_cost": {
+            "service": http_side(rng, 1_431.0, 1_900.0),
+            "noop": http_side(rng, 2_610.0, 610.0),
+            "share": 0.548,
+        },
+        "capacity_beside_writer": {**capacity(), "low": 402.0},
+    }
+
+
+def in_process(rng: np.random.Generator) -> dict[str, Any]:
+    shown = ("p95_latency_ms", "throughput_qps", "cache_hit_rate", "error_rate")
+    return {
+        "targets": [target(metric) for metric in shown],
+        "load": load(rng),
+        "capacity": capacity(),
+        "cache": {"hit": answers(rng, 11.0, 14_000), "miss": answers(rng, 1100.0, 900)},
+    }
+
+
+def target(metric: str) -> dict[str, Any]:
+    value, low, high, n, verdict, reason = TARGETS[metric]
+    return {
+        "metric": metric,
+        "target": PERFORMANCE_TARGETS[metric].bound,
+        "value": value,
+        "ci_low": low,
+        "ci_high": high,
+        "n": n,
+        "verdict": verdict,
+        "reason": reason,
+        "definition": f"definition of {metric}, as MEASURING says",
+        "before": PERFORMANCE_TARGETS[metric].before,
     }
 
 
@@ -351,7 +407,7 @@ def make_result(seed: int = 20) -> dict[str, Any]:
     """Return a result that fits the schema. Some strings are hostile to HTML on purpose."""
     rng = np.random.default_rng(seed)
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "run_id": "20260102-030405-pydocs-a1b2c3",
         "created": "2026-01-02T03:04:05Z",
         "environment": {
@@ -424,24 +480,12 @@ def make_result(seed: int = 20) -> dict[str, Any]:
             "seed": 20,
             "warmup": 200,
         },
-        "targets": [
-            {
-                "metric": metric,
-                "target": PERFORMANCE_TARGETS[metric].bound,
-                "value": value,
-                "ci_low": low,
-                "ci_high": high,
-                "n": n,
-                "verdict": verdict,
-                "reason": reason,
-                "definition": f"definition of {metric}, as MEASURING says",
-                "before": PERFORMANCE_TARGETS[metric].before,
-            }
-            for metric, (value, low, high, n, verdict, reason) in TARGETS.items()
-        ],
+        "targets": [target(metric) for metric in TARGETS],
         "modes": {arm: mode(rng, arm) for arm in ARMS if arm != AGAIN_ARM},
         "load": load(rng),
         "capacity": capacity(),
+        "service": service(rng),
+        "in_process": in_process(rng),
         "speedup": speedup(rng),
         "memory": memory(),
         "cache": cache(rng),

@@ -1,0 +1,170 @@
+"""The service measured: what the targets on latency, throughput, cache and errors are judged by.
+
+It is started three times over the run's index: without its cache for the load and the capacity,
+with one of the mix's capacity for the hit rate, and on a copy of the index that is being written.
+"""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from dtrag_core.bench.clock import RealClock, quiet_gc
+from dtrag_core.bench.histogram import Histogram
+from dtrag_core.bench.http_cost import measure_noop, saturated_and_open
+from dtrag_core.bench.http_service import SearchService
+from dtrag_core.bench.ingest import RATE, linked_copy
+from dtrag_core.bench.ingest_feed import FeedOrder
+from dtrag_core.bench.ingest_writer import WriterProcess
+from dtrag_core.bench.load_tasks import measure_capacity, measure_load, search_capacity
+from dtrag_core.bench.service_process import Cores, ServiceProcess
+from dtrag_core.bench.service_session import run_on_service
+from dtrag_core.bench.settings import MeasureSettings
+from dtrag_core.bench.tasks import TaskInput
+from dtrag_core.bench.workload import zipf_stream
+from dtrag_core.embedding.registry import embedder_info
+from dtrag_core.index.manifest import read_manifest
+from dtrag_core.types import Progress
+
+_COST_SECONDS: Final = 5.0
+
+
+def serve_command(directory: Path, *more: str) -> list[str]:
+    """Return the command that serves an index directory on a free port of this machine."""
+    serve = (sys.executable, "-m", "dtrag_core.cli", "serve", str(directory))
+    return [*serve, "--host", "127.0.0.1", "--port", "0", *more]
+
+
+def service(task: TaskInput, progress: Progress) -> dict[str, Any]:
+    """Measure the service: load, capacity, what HTTP costs, hit rate, capacity beside a writer.
+
+    Returns `targets` on P95, errors and throughput, the blocks `load` and `capacity`, the hit rate
+    and latencies of one stream (`cache`), and the block `service`.
+    """
+    bodies = _bodies(task.queries, task.settings)
+    with tempfile.TemporaryDirectory(prefix="dtrag-jobs-") as folder:
+        jobs = ("--jobs", str(Path(folder) / "jobs.sqlite"))
+        plain = run_on_service(
+            serve_command(task.location, "--no-cache", *jobs),
+            bodies,
+            lambda process, sends, requests: _plain(sends, requests, bodies, task, progress),
+        )
+        cached = _cached(task, jobs, progress)
+        written = _beside_a_writer(task, bodies, jobs, progress)
+    return {
+        "targets": plain["targets"],
+        "load": plain["load"],
+        "capacity": plain["capacity"],
+        "cache": cached,
+        "service": {
+            "workers": 1,
+            "cores": Cores.split().to_json(),
+            "http_cost": plain["http_cost"],
+            "capacity_beside_writer": written,
+        },
+    }
+
+
+def _bodies(queries: Sequence[str], settings: MeasureSettings) -> list[bytes]:
+    depths = asdict(settings.depths)
+    return [orjson.dumps({"query": query, **depths}) for query in queries]
+
+
+async def _plain(
+    sends: SearchService,
+    requests: Sequence[bytes],
+    bodies: Sequence[bytes],
+    task: TaskInput,
+    progress: Progress,
+) -> dict[str, Any]:
+    settings = task.settings
+    load = await measure_load(sends, requests, settings, progress)
+    capacity = await measure_capacity(sends, requests, settings, progress)
+    progress("what HTTP costs", 0, None)
+    seconds = min(_COST_SECONDS, settings.capacity_seconds)
+    cost = {
+        "service": await saturated_and_open(sends, requests, settings.rate, seconds),
+        "noop": await measure_noop(bodies, settings.rate, seconds, Cores.split().service),
+    }
+    return {
+        **load,
+        **capacity,
+        "targets": [*load["targets"], *capacity["targets"]],
+        "http_cost": {
+            **cost,
+            "share": cost["service"]["closed_rate"] / cost["noop"]["closed_rate"],
+        },
+    }
+
+
+def _cached(task: TaskInput, jobs: Sequence[str], progress: Progress) -> dict[str, Any]:
+    """Return the hit rate of one stream from a cold start, and the latencies of hits and misses.
+
+    Requests go one after the other: which of them hit depends on the stream alone then.
+    """
+    mix, settings = task.settings.cache, task.settings
+    known = task.queries[: mix.distinct]
+    bodies = _bodies(zipf_stream(known, mix.requests, mix.zipf_s, settings.seed), settings)
+
+    async def stream(
+        process: ServiceProcess, sends: SearchService, requests: Sequence[bytes]
+    ) -> dict[str, Any]:
+        now = RealClock().now_ns
+        taken: tuple[list[int], list[int]] = [], []
+        with quiet_gc():
+            for number, request in enumerate(requests, 1):
+                before, start = sends.cached, now()
+                await sends(request)
+                taken[sends.cached > before].append(now() - start)
+                if number % 1_000 == 0:
+                    progress("cache of the service", number, len(requests))
+                    await asyncio.sleep(0)
+        return {
+            "hit_rate": len(taken[1]) / len(requests),
+            "whole_mix": len(known) == mix.distinct,
+            "hit": _answers(taken[1]),
+            "miss": _answers(taken[0]),
+        }
+
+    command = serve_command(task.location, "--cache-size", str(mix.capacity), *jobs)
+    return run_on_service(command, bodies, stream, warmup=0)
+
+
+def _answers(latencies: Sequence[int]) -> dict[str, Any]:
+    histogram = Histogram.of(latencies)
+    return {
+        "n": histogram.count,
+        "percentiles_ms": histogram.percentiles_ms(),
+        "histogram": histogram.to_json(),
+    }
+
+
+def _beside_a_writer(
+    task: TaskInput, bodies: Sequence[bytes], jobs: Sequence[str], progress: Progress
+) -> dict[str, Any] | None:
+    """Return the capacity while another process adds chunks; None where that is not measured."""
+    settings, manifest = task.settings, read_manifest(task.location)
+    if not settings.ingest_seconds or not embedder_info(manifest.embedder).any_text:
+        return None
+    with ExitStack() as stack:
+        parent = task.location.resolve().parent
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix=".ingest-", dir=parent))
+        copy = linked_copy(task.location, Path(scratch) / "index")
+        order = FeedOrder(str(copy), manifest.dataset, RATE)
+        writer = stack.enter_context(WriterProcess(order))
+        writer.settle()
+
+        async def searched(
+            process: ServiceProcess, sends: SearchService, requests: Sequence[bytes]
+        ) -> dict[str, Any]:
+            writer.write_for(settings.capacity_seconds)
+            found = await search_capacity(sends, requests, settings, progress)
+            return found.to_json()
+
+        return run_on_service(serve_command(copy, "--no-cache", *jobs), bodies, searched)
