@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 FloatArray: TypeAlias = NDArray[np.float32]
 IdArray: TypeAlias = NDArray[np.int32]
 Mask: TypeAlias = NDArray[np.bool_]
+Starts: TypeAlias = NDArray[np.int64]
 
 Mode = Literal["legacy", "optimized"]
 FusionMethod = Literal["weighted", "rrf"]
@@ -75,6 +76,24 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateBatch:
+    """What a leg found for n queries, one after the other.
+
+    `ids` int32[m] and `scores` float32[m], those of query i from `starts`[i] up to `starts`[i + 1],
+    descending, ties by id; `starts` int64[n + 1].
+    """
+
+    ids: IdArray
+    scores: FloatArray
+    starts: Starts
+
+    def of(self, query: int) -> Candidates:
+        """Return what was found for one query."""
+        here = slice(self.starts[query], self.starts[query + 1])
+        return Candidates(self.ids[here], self.scores[here])
 
 
 @dataclass(frozen=True, slots=True)

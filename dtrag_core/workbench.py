@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from dtrag_core.errors import IndexDirectoryError, IndexMismatchError
 from dtrag_core.index.builder import BuildPlan, build_index
 from dtrag_core.index.manifest import FORMAT_VERSION, Manifest, read_manifest
 from dtrag_core.optimization.async_executor import AsyncExecutionOptimizer
+from dtrag_core.optimization.circuit_breaker import CircuitBreaker
 from dtrag_core.optimization.plans import plans_for
 from dtrag_core.search.cache import SingleFlightCache
 from dtrag_core.search.dao import SearchCaches, SearchDAO
@@ -83,12 +85,22 @@ def prepare(
     return target
 
 
-def open_dao(directory: Path, *, switches: Switches = OPTIMIZED, cache: bool = False) -> SearchDAO:
-    """Open an index directory for searching; `cache` turns on the result and embedding caches."""
+def open_dao(
+    directory: Path,
+    *,
+    switches: Switches = OPTIMIZED,
+    cache: bool = False,
+    breakers: Mapping[str, CircuitBreaker] | None = None,
+) -> SearchDAO:
+    """Open an index directory for searching; `cache` turns on the result and embedding caches.
+
+    `breakers` are those of the legs in batches.
+    """
     caches = SearchCaches(SingleFlightCache(), SingleFlightCache()) if cache else None
     plans = plans_for(overlap=switches.overlap, shards=switches.shards)
     executor = AsyncExecutionOptimizer(plans=plans)
-    return SearchDAO(EmbeddedEngine(directory), executor, switches=switches, caches=caches)
+    engine = EmbeddedEngine(directory)
+    return SearchDAO(engine, executor, switches=switches, caches=caches, breakers=breakers)
 
 
 def measure(

@@ -5,6 +5,10 @@ import importlib
 import inspect
 import json
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,12 +22,12 @@ SOURCES = hashlib.sha256(
 )
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ["NUMBA_CACHE_DIR"] = str(
-    ROOT
-    / ".pytest_cache"
-    / f"numba-{SOURCES.hexdigest()[:12]}"
-    / os.environ.get("PYTEST_XDIST_WORKER", "main")
-)
+KERNELS = ROOT / ".pytest_cache" / f"numba-{SOURCES.hexdigest()[:12]}"
+COMPILED = KERNELS / "main"
+CACHE = KERNELS / os.environ.get("PYTEST_XDIST_WORKER", COMPILED.name)
+if COMPILED.is_dir() and not CACHE.is_dir():
+    shutil.copytree(COMPILED, CACHE)
+os.environ["NUMBA_CACHE_DIR"] = str(CACHE)
 
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
@@ -31,6 +35,27 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 # The first call of a compiled kernel takes seconds: time per example says nothing here.
 settings.register_profile("dtrag", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("dtrag")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile what a search needs once, for all test processes that are going to be started."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        return
+    if COMPILED.is_dir():
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Path(folder) / "corpus.jsonl"
+        with corpus.open("w", encoding="utf-8") as file:
+            file.writelines(f"{json.dumps(chunk)}\n" for chunk in _docstrings())
+        search = ("search", "parse", "--dataset", f"jsonl:{corpus}", "--mode", "both")
+        subprocess.run(
+            [sys.executable, "-m", "dtrag_core.cli", *search],
+            env={**os.environ, "DTRAG_HOME": folder},
+            cwd=ROOT,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from dtrag_core.api.apart import iterate_apart
 from dtrag_core.api.metrics import ServiceMetrics
 from dtrag_core.errors import DeadlineExceededError
 from dtrag_core.optimization.batches import Request
+from dtrag_core.search.batch import BatchRequest
 from dtrag_core.search.dao import SearchDAO
 from dtrag_core.types import Hit, Mode, SearchParams, SearchResult
 
@@ -22,11 +23,16 @@ _THREADS: Final = 32  # all but those of the batches that run are there for sear
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """All of a search but its query; equal ones with equal queries are the same search."""
+    """All of a search but its query; equal ones with equal queries are the same search.
+
+    `content` is what is searched: who has seen a write acknowledged is not given what was searched
+    before it.
+    """
 
     params: SearchParams
     mode: Mode
     allow_degraded: bool
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,42 +95,24 @@ class BatchComputing:
 
     def _compute(self, requests: Sequence[Request[Wanted]]) -> Sequence[Answer | Exception]:
         self._metrics.batch(len(requests))
-        results = search_batch(self._dao, requests)
-        return [self._rendered(result) for result in results]
-
-    def _rendered(self, result: SearchResult | Exception) -> Answer | Exception:
-        if isinstance(result, Exception):
-            return result
-        self._metrics.spans(result.timings)
-        hits = orjson.dumps([_hit(hit) for hit in result.hits])
-        return Answer(hits, result.mode, result.degraded, result.plan)
+        results = self._dao.search_batch([_batch_request(request) for request in requests])
+        found = [result for result in results if isinstance(result, SearchResult)]
+        # Those that were computed together share their timings.
+        for timings in {id(result.timings): result.timings for result in found}.values():
+            self._metrics.spans(timings)
+        return [_rendered(result) for result in results]
 
 
-def search_batch(
-    dao: SearchDAO, requests: Sequence[Request[Wanted]]
-) -> list[SearchResult | Exception]:
-    """Return the result or the error of each search, computed on this thread."""
-
-    async def in_turn() -> list[SearchResult | Exception]:
-        return [await _search(dao, request) for request in requests]
-
-    return asyncio.run(in_turn())
+def _batch_request(request: Request[Wanted]) -> BatchRequest:
+    wanted = request.params
+    return BatchRequest(request.query, wanted.params, wanted.mode, wanted.allow_degraded)
 
 
-async def _search(dao: SearchDAO, request: Request[Wanted]) -> SearchResult | Exception:
-    wanted, params = request.params, request.params.params
-    try:
-        return await dao.hybrid_search(
-            request.query,
-            params.filters,
-            params.topk,
-            params.bm25_topk,
-            params.vector_topk,
-            params.rerank_candidates,
-            mode=wanted.mode,
-        )
-    except Exception as error:
-        return error
+def _rendered(result: SearchResult | Exception) -> Answer | Exception:
+    if isinstance(result, Exception):
+        return result
+    hits = orjson.dumps([_hit(hit) for hit in result.hits])
+    return Answer(hits, result.mode, result.degraded, result.plan)
 
 
 def _hit(hit: Hit) -> dict[str, object]:

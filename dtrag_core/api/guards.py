@@ -9,6 +9,7 @@ from dtrag_core.optimization.concurrency_control import (
     LimiterSettings,
     Resource,
 )
+from dtrag_core.search.batch import LEGS
 
 
 def guards(capacity: Capacity) -> ConcurrencyController:
@@ -36,6 +37,11 @@ def guards(capacity: Capacity) -> ConcurrencyController:
             },
         }
     )
+
+
+def leg_breakers() -> dict[str, CircuitBreaker]:
+    """Return a breaker for each leg of a search: what fails, or hangs for a second, opens it."""
+    return {leg: CircuitBreaker(leg) for leg in LEGS}
 
 
 def _breaker(name: str) -> CircuitBreaker:

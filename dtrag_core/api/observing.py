@@ -3,7 +3,9 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from dtrag_core.api.metrics import ServiceMetrics
 from dtrag_core.engines.embedded import EmbeddedEngine
+from dtrag_core.optimization.circuit_breaker import BreakerStatistics
 
 if TYPE_CHECKING:
     from dtrag_core.api.service import Service
@@ -24,9 +26,9 @@ def observe(service: "Service") -> None:
             metrics.total(name, "limiter_admitted", limiter.admitted)
             metrics.total(name, "limiter_refused", limiter.refused)
         if breaker is not None:
-            metrics.breaker(name, breaker.state)
-            for event in ("failed", "refused", "opened"):
-                metrics.total(name, f"breaker_{event}", getattr(breaker, event))
+            _observe_breaker(metrics, breaker)
+    for leg_breaker in service.dao.breakers.values():
+        _observe_breaker(metrics, leg_breaker.statistics())
     batches = asdict(service.processor.statistics())
     for level in ("waiting", "running_batches"):
         metrics.level("batches", level, batches[level])
@@ -47,3 +49,9 @@ def observe(service: "Service") -> None:
     engine = service.dao.engine
     generation = engine.manifest.generation if isinstance(engine, EmbeddedEngine) else 0
     metrics.index(generation, engine.info.chunks)
+
+
+def _observe_breaker(metrics: ServiceMetrics, breaker: BreakerStatistics) -> None:
+    metrics.breaker(breaker.name, breaker.state)
+    for event in ("failed", "refused", "opened"):
+        metrics.total(breaker.name, f"breaker_{event}", getattr(breaker, event))

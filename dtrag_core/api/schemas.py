@@ -108,13 +108,13 @@ class StreamBody(SearchBody):
 
 
 class HitAnswer(BaseModel):
-    """One hit, with its fused score and those of both legs."""
+    """One hit, with its fused score and those of both legs; null is that of a leg that failed."""
 
     rank: int
     id: str
     score: float
-    bm25: float
-    cosine: float
+    bm25: float | None
+    cosine: float | None
     title: str
     text: str
     path: list[str]

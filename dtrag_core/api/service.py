@@ -12,7 +12,7 @@ from typing import Final
 from dtrag_core.api.batch_jobs import BatchJobs
 from dtrag_core.api.cache import AnswerCache
 from dtrag_core.api.compute import Answer, BatchComputing, Wanted
-from dtrag_core.api.guards import guards
+from dtrag_core.api.guards import guards, leg_breakers
 from dtrag_core.api.keys import MAX_KEYS, KeyRing
 from dtrag_core.api.metrics import ServiceMetrics
 from dtrag_core.api.observing import observe
@@ -46,7 +46,7 @@ class Service:
             shared = settings.shared or Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self.buckets = SharedBuckets(shared / "buckets", MAX_KEYS)
             stack.callback(self.buckets.close)
-            self.dao = dao or open_dao(settings.index)
+            self.dao = dao or open_dao(settings.index, breakers=leg_breakers())
             stack.callback(self.dao.engine.close)
             stack.callback(self.dao.executor.close)
             self.metrics = ServiceMetrics()
@@ -86,7 +86,7 @@ class Service:
         if not self.cache.on:
             answer = await self._computed(body.query, wanted, deadline)
             return answer.to_json(from_cache=False, took_ms=_ms_since(started))
-        key = (self._content(), body.query, wanted)
+        key = (body.query, wanted)
         known = self.cache.get(key)
         if known is not None:
             self.metrics.lookup("hit")
@@ -107,7 +107,7 @@ class Service:
             name: resource.breaker.state
             for name, resource in self.controller.statistics().resources.items()
             if resource.breaker is not None
-        }
+        } | {leg: breaker.state for leg, breaker in self.dao.breakers.items()}
         return Ready(
             ready=breakers["search"] != "open",
             generation=generation,
@@ -125,7 +125,7 @@ class Service:
             body.rerank_candidates,
             None if body.filters is None else _filters(body.filters),
         )
-        return Wanted(params, body.mode, body.allow_degraded)
+        return Wanted(params, body.mode, body.allow_degraded, self._content())
 
     def _content(self) -> str:
         """Return what is searched now; asking for a session makes the engine look for newer."""

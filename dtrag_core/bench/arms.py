@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrag_core.bench.load import FellBackError
+from dtrag_core.bench.load_result import FellBackError
 from dtrag_core.engines.base import Engine
 from dtrag_core.optimization.async_executor import AsyncExecutionOptimizer
 from dtrag_core.optimization.plans import plans_for

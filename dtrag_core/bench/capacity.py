@@ -16,8 +16,9 @@ from dtrag_core.bench.clock import NS_PER_MS, NS_PER_S, Clock, Service, T
 from dtrag_core.bench.gates import FELL_BACK, SATURATED
 from dtrag_core.bench.generator import SelfTest, self_test
 from dtrag_core.bench.histogram import CARRIED_FROM
-from dtrag_core.bench.load import Limit, LoadResult, run_load
+from dtrag_core.bench.load import Limit, run_load
 from dtrag_core.bench.load_plan import LoadPlan
+from dtrag_core.bench.load_result import LoadResult
 
 SLO_NS: Final = 100 * NS_PER_MS
 SLO_ERRORS: Final = 0.01

@@ -6,7 +6,9 @@ that the seeded trials drive on virtual time (`dtrag_core.bench.virtual`).
 
 import asyncio
 import gc
+import select
 import selectors
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -65,9 +67,26 @@ def precise_loop() -> asyncio.AbstractEventLoop:
     """Return an event loop whose timers are microseconds fine: `asyncio.Runner(loop_factory=...)`.
 
     The default loop on Linux waits with epoll, which rounds up to whole milliseconds; select does
-    not. It serves file descriptors below 1024 only, plenty for a measuring process.
+    not.
     """
-    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+    return asyncio.SelectorEventLoop(_fine_selector())
+
+
+# gevent takes epoll out of the processes it patches.
+if sys.platform == "linux" and hasattr(selectors, "EpollSelector"):
+
+    class _FineEpoll(selectors.EpollSelector):
+        """Waits for epoll itself with select: any number of sockets, and fine time-outs."""
+
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            if timeout is None or timeout <= 0:
+                return super().select(timeout)
+            select.select([self.fileno()], [], [], timeout)
+            return super().select(0)
+
+    _fine_selector: type[selectors.BaseSelector] = _FineEpoll
+else:
+    _fine_selector = selectors.SelectSelector
 
 
 @contextmanager

@@ -19,8 +19,9 @@ from dtrag_core.bench.clock import NS_PER_MS, RealClock
 from dtrag_core.bench.histogram import Histogram
 from dtrag_core.bench.ingest_feed import FeedOrder
 from dtrag_core.bench.ingest_writer import WriterProcess
-from dtrag_core.bench.load import LoadResult, run_load
+from dtrag_core.bench.load import run_load
 from dtrag_core.bench.load_plan import LoadPlan
+from dtrag_core.bench.load_result import LoadResult
 from dtrag_core.bench.statistics import ratio_interval
 from dtrag_core.bench.tasks import TaskInput, run
 from dtrag_core.embedding.registry import embedder_info

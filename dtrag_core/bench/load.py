@@ -7,125 +7,22 @@ or are dropped are counted, never forgotten.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Generic
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.bench.clock import NS_PER_S, Clock, Service, T, quiet_gc
-from dtrag_core.bench.gates import FELL_BACK
 from dtrag_core.bench.histogram import Histogram
 from dtrag_core.bench.load_plan import LoadPlan
+from dtrag_core.bench.load_result import LoadResult, RefusedError, Segment, UnansweredError
 from dtrag_core.errors import MeasuringError
 
 TIMEOUT: Final = "timeout"
 DROPPED: Final = "dropped"
-GROWTH_LIMIT: Final = 0.02
 _UNANSWERED: Final = -1
-
-
-class FellBackError(MeasuringError):
-    """A service answered in another mode than the one measured, or only in part."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One stretch of the load: its answered requests' latencies, and its failed ones by kind."""
-
-    histogram: Histogram
-    errors: Mapping[str, int]
-
-    @property
-    def failed(self) -> int:
-        """How many requests failed."""
-        return sum(self.errors.values())
-
-    @property
-    def sent(self) -> int:
-        """How many requests were due."""
-        return self.histogram.count + self.failed
-
-    def to_json(self) -> dict[str, Any]:
-        """Return `histogram`, `sent`, `errors` (kind -> count)."""
-        return {
-            "histogram": self.histogram.to_json(),
-            "sent": self.sent,
-            "errors": dict(self.errors),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class LoadResult:
-    """What came back.
-
-    `lag`: how late each request really left. `growth`: the share of the arrivals by which the
-    backlog rose over the run (least squares). `cpu_share`: processor seconds per second, over all
-    threads of the process. `seconds`: from the start to the last answer or failure. `abandoned`:
-    the run was stopped because it could no longer hold its limit.
-    """
-
-    plan: LoadPlan
-    segments: tuple[Segment, ...]
-    lag: Histogram
-    growth: float
-    cpu_share: float
-    seconds: float
-    abandoned: bool = False
-
-    @property
-    def histogram(self) -> Histogram:
-        """All answered requests."""
-        return Histogram.merge(segment.histogram for segment in self.segments)
-
-    @property
-    def errors(self) -> dict[str, int]:
-        """Failed requests by kind: `timeout`, `dropped`, or the name of the exception."""
-        return dict(sum((Counter(segment.errors) for segment in self.segments), Counter()))
-
-    @property
-    def failed(self) -> int:
-        """How many requests failed."""
-        return sum(segment.failed for segment in self.segments)
-
-    @property
-    def sent(self) -> int:
-        """How many requests were due, dropped ones included."""
-        return sum(segment.sent for segment in self.segments)
-
-    @property
-    def growing(self) -> bool:
-        """Whether the backlog grew by more than 2 % of the arrivals."""
-        return self.growth > GROWTH_LIMIT
-
-    @property
-    def achieved(self) -> float:
-        """Answered requests per s."""
-        return (self.sent - self.failed) / self.seconds
-
-    def exceedances(self) -> list[tuple[Histogram, int]]:
-        """Return each segment's histogram and failures, as `gate_percentile` takes them."""
-        return [(segment.histogram, segment.failed) for segment in self.segments]
-
-    def obstacles(self) -> tuple[str, ...]:
-        """Return why nothing may be concluded from this run, if anything."""
-        return (FELL_BACK,) if FellBackError.__name__ in self.errors else ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the plan, the segments, and what the generator noted about itself."""
-        return {
-            "plan": asdict(self.plan),
-            "segments": [segment.to_json() for segment in self.segments],
-            "sent": self.sent,
-            "errors": self.errors,
-            "lag": self.lag.to_json(),
-            "growth": self.growth,
-            "cpu_share": self.cpu_share,
-            "seconds": self.seconds,
-            "achieved": self.achieved,
-            "abandoned": self.abandoned,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +52,16 @@ class _Run(Generic[T]):
         self.done: list[int] = []
         self.lag: list[int] = []
         self.failures: dict[int, str] = {}
+        self.refused: set[int] = set()
 
     async def _one(self, number: int, request: T) -> None:
         try:
             await self._service(request)
+        except UnansweredError as error:
+            self._fail(number, error.kind)
+            if isinstance(error, RefusedError):
+                self.refused.add(number)
+            return
         except Exception as error:
             self._fail(number, type(error).__name__)
             return
@@ -237,6 +140,28 @@ def _growth(due: NDArray[np.int64], done: NDArray[np.int64]) -> float:
     return float(np.polyfit(time, backlog, 1)[0]) / len(due)
 
 
+def _segments(
+    run: _Run[Any], taken: NDArray[np.int64], part: NDArray[np.int64], count: int
+) -> tuple[Segment, ...]:
+    """Sort the requests, `taken` ns each and due in segment `part`, into segments."""
+    answered = np.ones(len(taken), dtype=np.bool_)
+    answered[list(run.failures)] = False
+    errors = [Counter[str]() for _ in range(count)]
+    refused: list[dict[str, list[int]]] = [{} for _ in range(count)]
+    for number, kind in run.failures.items():
+        errors[part[number]][kind] += 1
+        if number in run.refused:
+            refused[part[number]].setdefault(kind, []).append(int(taken[number]))
+    return tuple(
+        Segment(
+            Histogram.of(taken[answered & (part == k)]),
+            dict(errors[k]),
+            {kind: Histogram.of(ns) for kind, ns in refused[k].items()},
+        )
+        for k in range(count)
+    )
+
+
 async def run_load(
     service: Service[T],
     requests: Sequence[T],
@@ -247,8 +172,9 @@ async def run_load(
 ) -> LoadResult:
     """Send the planned load to `service` (the requests over and over) and return what came back.
 
-    An exception is counted under its name. With a `limit` the run stops as soon as it is lost,
-    unanswered requests then counting as timed out. Raises `MeasuringError` without requests.
+    An exception is counted under its name, an `UnansweredError` under its kind. With a `limit` the
+    run stops as soon as it is lost, unanswered requests then counting as timed out. Raises
+    `MeasuringError` without requests.
     """
     if not requests:
         raise MeasuringError("a load needs at least one request to send, not 0")
@@ -259,17 +185,8 @@ async def run_load(
         taken, cpu = max(clock.now_ns() - start, 1), clock.cpu_ns() - cpu
     sent = len(run.done)
     due, done = np.array(run.due[:sent], dtype=np.int64), np.array(run.done, dtype=np.int64)
-    answered = np.ones(sent, dtype=np.bool_)
-    answered[list(run.failures)] = False
     part = ((due - start) * (plan.segments / (plan.seconds * NS_PER_S))).astype(np.int64)
-    part = np.minimum(part, plan.segments - 1)
-    errors = [Counter[str]() for _ in range(plan.segments)]
-    for number, kind in run.failures.items():
-        errors[part[number]][kind] += 1
-    segments = tuple(
-        Segment(Histogram.of((done - due)[answered & (part == k)]), dict(errors[k]))
-        for k in range(plan.segments)
-    )
+    segments = _segments(run, done - due, np.minimum(part, plan.segments - 1), plan.segments)
     lag = Histogram.of(run.lag)
     seconds = taken / NS_PER_S
     return LoadResult(plan, segments, lag, _growth(due, done), cpu / taken, seconds, run.lost)

@@ -54,7 +54,7 @@ def read_json(file: Path, constant: Callable[[str], Any] | None = None) -> Any: 
 
 @dataclass(frozen=True, slots=True)
 class ResultFile:
-    """`<kind>.json` in a run's folder, checked both ways against `<kind>.schema.json`.
+    """`<kind>.json`, or `name`, in a run's folder, checked both ways against `<kind>.schema.json`.
 
     The schema lies in `package`; results say their `kind` and `schema_version`.
     """
@@ -62,6 +62,11 @@ class ResultFile:
     kind: str
     version: int
     package: str
+    name: str = ""
+
+    @property
+    def _file_name(self) -> str:
+        return self.name or f"{self.kind}.json"
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema (2020-12) of a result."""
@@ -70,11 +75,11 @@ class ResultFile:
         return schema
 
     def write(self, result: Mapping[str, Any], folder: Path) -> Path:
-        """Write `folder/<kind>.json`, whole or not at all, and return its path.
+        """Write the file into a folder, whole or not at all, and return its path.
 
         Raises ResultError if the result does not fit the schema, or the folder holds one already.
         """
-        path = folder / f"{self.kind}.json"
+        path = folder / self._file_name
         check_free(path)
         try:
             text = json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n"
@@ -91,7 +96,7 @@ class ResultFile:
 
         Raises ResultError if it cannot be read, is of another kind or version, or does not fit.
         """
-        file = path / f"{self.kind}.json" if path.is_dir() else path
+        file = path / self._file_name if path.is_dir() else path
         result = read_json(file)
         wanted = (self.kind, self.version)
         found = (

@@ -57,6 +57,10 @@ def read_result(path: Path) -> dict[str, Any]:
         raise ResultError(f"{file}: {constant} is not a number JSON knows; measure again")
 
     result = read_json(file, refuse)
+    if isinstance(result, dict) and "kind" in result:
+        raise ResultError(
+            f"{file} holds a result of kind {result['kind']!r}, not one of dtrag bench or report"
+        )
     version = result.get("schema_version") if isinstance(result, dict) else None
     if version != SCHEMA_VERSION:
         raise ResultError(

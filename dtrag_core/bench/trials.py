@@ -18,8 +18,9 @@ from dtrag_core.bench.claims import Claim, SelfcheckReport
 from dtrag_core.bench.clock import NS_PER_MS, NS_PER_S, quiet_gc
 from dtrag_core.bench.doubles import Busy, Recording, Stalling, Waiting, lognormal_ns
 from dtrag_core.bench.gates import Verdict, gate_percentile
-from dtrag_core.bench.load import LoadResult, run_load
+from dtrag_core.bench.load import run_load
 from dtrag_core.bench.load_plan import LoadPlan
+from dtrag_core.bench.load_result import LoadResult
 from dtrag_core.bench.rounds import RoundsResult, ratio, run_rounds
 from dtrag_core.bench.virtual import VirtualClock, run_virtual
 from dtrag_core.targets import PERFORMANCE_TARGETS, Direction

@@ -1,4 +1,4 @@
-"""`dtrag torture`: processes that write an index are killed, and nothing may be lost."""
+"""`dtrag torture`: kills processes that write an index, or soaks the service."""
 
 import argparse
 import shutil
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
   dtrag torture
   dtrag torture --kills 1000 --seed 7 --dir /tmp/torture
+  dtrag torture --soak 30                        loads the service instead, and looks for slopes
 """
 
 
@@ -39,10 +40,24 @@ def register(commands: Commands) -> None:
         metavar="DIR",
         help="a new folder to work in, which is kept; default: a temporary one, kept on failure",
     )
+    parser.add_argument(
+        "--soak",
+        type=number(0.2, 10_000),
+        metavar="MINUTES",
+        help="instead of killing, load the service steadily: nothing it holds may grow",
+    )
+    parser.add_argument(
+        "--rate", type=number(1, 1e6), default=50.0, metavar="R", help="of --soak, default 50/s"
+    )
+    parser.add_argument(
+        "--dataset", default="pydocs", metavar="SPEC", help="of --soak, default pydocs"
+    )
     add_json(parser)
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.soak is not None:
+        return _soak(args)
     from dtrag_core.bench.torture.run import torture
 
     folder = args.dir or Path(tempfile.mkdtemp(prefix="dtrag-torture-"))
@@ -58,6 +73,23 @@ def _run(args: argparse.Namespace) -> int:
     if args.dir is None:
         shutil.rmtree(folder)
     return ExitCode.DONE
+
+
+def _soak(args: argparse.Namespace) -> int:
+    from dtrag_core.bench.soak import SoakPlan, run_soak
+    from dtrag_core.cli.load import serve_command
+    from dtrag_core.report.tables_service import slopes
+
+    plan = SoakPlan(args.rate, 60 * args.soak, seed=args.seed)
+    command = serve_command(args.dataset, workers=1)
+    with shown_progress() as progress:
+        result = run_soak(command, args.dataset, plan, progress)
+    if args.json:
+        say_json(result.to_json())
+    else:
+        shown = slopes(result)
+        say("\n".join((table(shown.columns, shown.rows, shown.align), *shown.notes)))
+    return ExitCode.DONE if result.ok else ExitCode.ERROR
 
 
 def _text(report: "TortureReport") -> str:

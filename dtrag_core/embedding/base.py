@@ -50,6 +50,10 @@ class Embedder(Protocol):
         """Return float32[dimension] for one query."""
         ...
 
+    def embed_queries(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32[len(texts), dimension], what `embed_query` returns for each."""
+        ...
+
     def state(self) -> State:
         """Return the arrays that restore this embedder beside its spec (no pickled objects)."""
         ...

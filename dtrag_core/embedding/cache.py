@@ -67,6 +67,10 @@ class CachedEmbedder:
         """Return float32[d] from the embedder behind."""
         return self._embedder.embed_query(text)
 
+    def embed_queries(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32[len(texts), d] from the embedder behind."""
+        return self._embedder.embed_queries(texts)
+
     def state(self) -> State:
         """Return the state of the embedder behind."""
         return self._embedder.state()

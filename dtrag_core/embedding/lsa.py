@@ -50,6 +50,10 @@ class LsaEmbedder:
         """Return float32[dimension]."""
         return np.asarray(self.embed_documents([text])[0])
 
+    def embed_queries(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32[len(texts), dimension]."""
+        return self.embed_documents(texts)
+
     def state(self) -> State:
         """Return `words` (UTF-8, one a line), `vectors` and `fingerprint`."""
         return sealed(self._arrays, self.fingerprint)

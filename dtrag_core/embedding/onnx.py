@@ -52,7 +52,11 @@ class OnnxEmbedder:
 
     def embed_query(self, text: str) -> FloatArray:
         """Return float32[d]."""
-        return np.asarray(self._embed([text], self._settings.query_prefix)[0])
+        return np.asarray(self.embed_queries([text])[0])
+
+    def embed_queries(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32[len(texts), d]."""
+        return self._embed(texts, self._settings.query_prefix)
 
     def state(self) -> State:
         """Return `fingerprint`: the model's files are read again when restored."""

@@ -69,6 +69,11 @@ class PrecomputedEmbedder:
             return np.zeros(self.dimension, dtype=np.float32)
         return np.array(self._queries[self._row_of(text, self._query_rows, "query")])
 
+    def embed_queries(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32[len(texts), d]."""
+        rows = [np.zeros((0, self.dimension), np.float32)]
+        return np.concatenate([*rows, *(self.embed_query(text)[np.newaxis] for text in texts)])
+
     def state(self) -> State:
         """Return `query_hashes`, `query_vectors`, `source` (digest of the file's arrays), ..."""
         return sealed(self._arrays, self.fingerprint)

@@ -85,11 +85,17 @@ class StaticEmbedder:
 
     def embed_query(self, text: str) -> FloatArray:
         """Return float32[256]."""
-        rows, unknown = self._table.look_up(text)
-        total = self._table.sum_of(rows)
-        if unknown:
-            total += self._sum_of_unknown(unknown)
-        return np.asarray(unit_rows(total[None, :], self.spec)[0])
+        return np.asarray(self.embed_queries([text])[0])
+
+    def embed_queries(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32[len(texts), 256]."""
+        totals = np.empty((len(texts), self.dimension), np.float32)
+        for place, text in enumerate(texts):
+            rows, unknown = self._table.look_up(text)
+            totals[place] = self._table.sum_of(rows)
+            if unknown:
+                totals[place] += self._sum_of_unknown(unknown)
+        return unit_rows(totals, self.spec)
 
     def state(self) -> State:
         """Return `words` (UTF-8, one a line), `vectors`, `common` and `fingerprint`."""

@@ -61,6 +61,10 @@ class SyntheticEmbedder:
         """Return float32[256]."""
         return np.asarray(self.embed_documents([text])[0])
 
+    def embed_queries(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32[len(texts), 256]."""
+        return self.embed_documents(texts)
+
     def state(self) -> State:
         """Return `weights` and `fingerprint`."""
         return sealed(self._arrays, self.fingerprint)

@@ -8,9 +8,10 @@ unless both have the same `info.content_hash`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from dtrag_core.types import (
+    CandidateBatch,
     Candidates,
     Chunk,
     Filters,
@@ -18,6 +19,7 @@ from dtrag_core.types import (
     Fusion,
     IdArray,
     Mask,
+    Starts,
     Switches,
 )
 
@@ -87,6 +89,34 @@ class Session(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchSession(Session, Protocol):
+    """A session that answers many queries in one call, each as the calls for one do.
+
+    Of `CandidateBatch` and `starts` see `types`; `depths` int64[n] has one for each query.
+    """
+
+    def bm25_batch(
+        self, queries: Sequence[str], depths: Starts, mask: Mask | None
+    ) -> CandidateBatch:
+        """Return what `bm25_leg` returns for each query."""
+        ...
+
+    def vector_batch(
+        self, vectors: FloatArray, depths: Starts, mask: Mask | None
+    ) -> CandidateBatch:
+        """Return what `vector_leg` returns for each of float32[n, dimension]."""
+        ...
+
+    def bm25_scores_batch(self, queries: Sequence[str], ids: IdArray, starts: Starts) -> FloatArray:
+        """Return what `bm25_scores` returns for each query's ids, one query after the other."""
+        ...
+
+    def cosine_scores_batch(self, vectors: FloatArray, ids: IdArray, starts: Starts) -> FloatArray:
+        """Return what `cosine_scores` returns for each vector's ids, one after the other."""
+        ...
+
+
 class Engine(Protocol):
     """A searchable corpus."""
 
@@ -101,6 +131,10 @@ class Engine(Protocol):
 
     def embed_query(self, text: str) -> FloatArray:
         """Return float32[dimension] for a query."""
+        ...
+
+    def embed_queries(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32[len(texts), dimension], one row a query."""
         ...
 
     def chunk_ids(self) -> Sequence[str]:

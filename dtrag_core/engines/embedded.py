@@ -14,7 +14,7 @@ from dtrag_core.index.filters import FilterIndex
 from dtrag_core.index.manifest import Manifest
 from dtrag_core.index.snapshot import Snapshot
 from dtrag_core.index.warm_up import warm_up
-from dtrag_core.ranking import fusion
+from dtrag_core.ranking import fusion, fusion_batch
 from dtrag_core.text.analyzer import Analyzer
 from dtrag_core.types import FloatArray, Switches
 
@@ -40,6 +40,7 @@ class EmbeddedEngine:
         self._generations.use("postings")
         warm_up(self.snapshot)
         fusion.warm_up()
+        fusion_batch.warm_up()
 
     @property
     def info(self) -> EngineInfo:
@@ -88,6 +89,10 @@ class EmbeddedEngine:
     def embed_query(self, text: str) -> FloatArray:
         """Return float32[dimension] for a query."""
         return self._embedder.embed_query(text)
+
+    def embed_queries(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32[len(texts), dimension], one row a query."""
+        return self._embedder.embed_queries(texts)
 
     def chunk_ids(self) -> Sequence[str]:
         """Return the dataset's id of every chunk, by row."""

@@ -8,12 +8,22 @@ import numpy as np
 
 from dtrag_core.engines.generations import Generation
 from dtrag_core.errors import EmbeddingError
-from dtrag_core.index.bm25_segments import QueryTerms
+from dtrag_core.index.bm25_segments import QueryBatch, QueryTerms
 from dtrag_core.index.snapshot import Snapshot
 from dtrag_core.index.topk import merge
 from dtrag_core.index.vectors import VectorIndex
 from dtrag_core.text.analyzer import Analyzer
-from dtrag_core.types import Candidates, Chunk, Filters, FloatArray, IdArray, Mask, Switches
+from dtrag_core.types import (
+    CandidateBatch,
+    Candidates,
+    Chunk,
+    Filters,
+    FloatArray,
+    IdArray,
+    Mask,
+    Starts,
+    Switches,
+)
 
 _EVERYTHING: Final[Mask] = np.zeros(0, np.bool_)
 _NOTHING: Final = Candidates(np.zeros(0, np.int32), np.zeros(0, np.float32))
@@ -28,6 +38,7 @@ class EmbeddedSession:
         self._snapshot = generation.snapshot
         self._vectors = vectors(generation.snapshot, switches)
         self._analysed: tuple[str, QueryTerms] | None = None
+        self._analysed_batch: tuple[Sequence[str], QueryBatch] | None = None
 
     def bm25_leg(self, query: str, depth: int, mask: Mask | None) -> Candidates:
         """Return the `depth` best chunks by BM25 among those the mask allows."""
@@ -74,6 +85,28 @@ class EmbeddedSession:
         """Return the cosine float32[n] of each id."""
         return self._vectors.scores(vector, ids)
 
+    def bm25_batch(
+        self, queries: Sequence[str], depths: Starts, mask: Mask | None
+    ) -> CandidateBatch:
+        """Return what `bm25_leg` returns for each query, to its own depth."""
+        return self._snapshot.bm25.search_batch(self._batch(queries), depths, _allowed(mask))
+
+    def vector_batch(
+        self, vectors: FloatArray, depths: Starts, mask: Mask | None
+    ) -> CandidateBatch:
+        """Return what `vector_leg` returns for each vector. Raises as it does."""
+        for vector in vectors:
+            self._has_direction(vector)
+        return self._vectors.search_batch(vectors, depths, _allowed(mask))
+
+    def bm25_scores_batch(self, queries: Sequence[str], ids: IdArray, starts: Starts) -> FloatArray:
+        """Return the exact BM25 score of each query's ids, one query after the other."""
+        return self._snapshot.bm25.scores_batch(self._batch(queries), ids, starts)
+
+    def cosine_scores_batch(self, vectors: FloatArray, ids: IdArray, starts: Starts) -> FloatArray:
+        """Return the cosine of each vector's ids, one vector after the other."""
+        return self._vectors.scores_batch(vectors, ids, starts)
+
     def compile_filters(self, filters: Filters | None) -> Mask | None:
         """Return bool[rows] of what the filters allow; None if they allow everything."""
         return self._snapshot.filters.compile(filters)
@@ -100,6 +133,12 @@ class EmbeddedSession:
             terms = self._snapshot.bm25.query_terms(self._analyzer.tokens(query))
             self._analysed = (query, terms)
         return self._analysed[1]
+
+    def _batch(self, queries: Sequence[str]) -> QueryBatch:
+        if self._analysed_batch is None or self._analysed_batch[0] is not queries:
+            tokens = [self._analyzer.tokens(query) for query in queries]
+            self._analysed_batch = (queries, self._snapshot.bm25.query_batch(tokens))
+        return self._analysed_batch[1]
 
     def _has_direction(self, vector: FloatArray) -> bool:
         if vector.shape != (self.info.dimension,):

@@ -11,19 +11,22 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.config import BM25Settings
 from dtrag_core.errors import InvalidRequestError
+from dtrag_core.index.bm25_batch import resolve_batch, score_batch, search_batch
 from dtrag_core.index.bm25_kernel import score, search
 from dtrag_core.index.bm25_selection import GROUPS, TILE, best_of
 from dtrag_core.index.bm25_terms import resolve
 from dtrag_core.index.bm25_views import table_row
 from dtrag_core.index.postings import BLOCK, Postings
+from dtrag_core.index.topk import joined
 from dtrag_core.index.vocabulary import Vocabulary, encode
-from dtrag_core.types import Candidates, FloatArray, IdArray, Mask
+from dtrag_core.types import CandidateBatch, Candidates, FloatArray, IdArray, Mask, Starts
 
 _ALL: Mask = np.zeros(0, np.bool_)
 _NOTHING_REMOVED: NDArray[np.int32] = np.zeros(0, np.int32)
@@ -60,6 +63,20 @@ class QueryTerms:
 
     numbers: NDArray[np.int32]
     weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryBatch:
+    """The terms of n queries, as those of one, one query after the other: `starts` int64[n + 1]."""
+
+    numbers: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    starts: Starts
+
+    def one(self, query: int) -> QueryTerms:
+        """Return the terms of one query."""
+        here = slice(self.starts[query], self.starts[query + 1])
+        return QueryTerms(np.ascontiguousarray(self.numbers[:, :, here]), self.weights[here])
 
 
 def check_settings(settings: BM25Settings) -> None:
@@ -172,11 +189,53 @@ class BM25Index:
         )
         return Candidates(*found)
 
+    def query_batch(self, queries: Sequence[Sequence[str]]) -> QueryBatch:
+        """Return the known terms of analysed queries."""
+        encoded = [encode(word) for tokens in queries for word in tokens]
+        numbers, weights, starts = resolve_batch(
+            self._table,
+            np.frombuffer(b"".join(encoded), np.uint8),
+            np.fromiter(map(len, encoded), np.int64, len(encoded)),
+            np.fromiter(accumulate(map(len, queries), initial=0), np.int64, len(queries) + 1),
+            self._live_rows,
+        )
+        return QueryBatch(numbers, weights, starts)
+
     def search_batch(
-        self, queries: Sequence[QueryTerms], depth: int, mask: Mask
-    ) -> list[Candidates]:
-        """Return what `search` returns for each query."""
-        return [self.search(query, depth, mask) for query in queries]
+        self, batch: QueryBatch, depths: NDArray[np.int64], mask: Mask
+    ) -> CandidateBatch:
+        """Return what `search` does for each query, to its own depth: int64[n]."""
+        if len(mask) and (len(mask) != self._rows or np.count_nonzero(mask) * _FEW < len(mask)):
+            found = [self.search(batch.one(n), int(k), mask) for n, k in enumerate(depths)]
+            return joined(found)
+        found_ids, scores, starts = search_batch(
+            self._table,
+            batch.numbers,
+            batch.weights,
+            batch.starts,
+            self._average_length,
+            (self._error, _FLOAT32_ERROR),
+            np.minimum(depths, self._rows),
+            mask,
+            self._live,
+            self._tiles,
+            self._scratch.sums,
+            self._scratch.rows,
+        )
+        return CandidateBatch(found_ids, scores, starts)
+
+    def scores_batch(self, batch: QueryBatch, ids: IdArray, starts: Starts) -> FloatArray:
+        """Return what `scores` does for each query's ids, one query after the other."""
+        scores: FloatArray = score_batch(
+            self._table,
+            batch.numbers,
+            batch.weights,
+            batch.starts,
+            self._average_length,
+            ids,
+            starts,
+        )
+        return scores
 
     def scores(self, query: QueryTerms, ids: IdArray) -> FloatArray:
         """Return the exact score float32[n] of any rows, 0 where no term occurs."""

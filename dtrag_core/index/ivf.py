@@ -25,7 +25,7 @@ from dtrag_core.index.centroids import (
 )
 from dtrag_core.index.vectors import Float32Segments, SegmentVectors, live_rows
 from dtrag_core.optimization.memory_optimizer import CODE_MAX, EmbeddingQuantizer
-from dtrag_core.types import Candidates, FloatArray, IdArray, Mask
+from dtrag_core.types import CandidateBatch, Candidates, FloatArray, IdArray, Mask, Starts
 
 __all__ = [
     "Float32Segments",
@@ -128,9 +128,22 @@ class IVFVectors:
         """Return how many rows an unfiltered search scans."""
         return self._search(vector, depth, _EVERYTHING, (0, 1))[2]
 
-    def search_batch(self, vectors: FloatArray, depth: int, mask: Mask) -> list[Candidates]:
-        """Return what `search` does for each of float32[m, d]."""
-        return [self.search(vector, depth, mask) for vector in vectors]
+    def search_batch(
+        self, vectors: FloatArray, depths: NDArray[np.int64], mask: Mask
+    ) -> CandidateBatch:
+        """Return what `search` does for each of float32[n, d], to its own depth: int64[n]."""
+        counts, allowed = self._allowed(mask)
+        limits = self.probes, self.reach
+        depths = np.minimum(depths, self._rows)
+        ids, scores, starts = kernels.search_batch(
+            self._table, self._centroids, counts, allowed, vectors, depths, limits
+        )
+        return CandidateBatch(ids, scores, starts)
+
+    def scores_batch(self, vectors: FloatArray, ids: IdArray, starts: Starts) -> FloatArray:
+        """Return what `scores` does for each vector's ids, one vector after the other."""
+        scores: FloatArray = kernels.score_batch(self._table, self._centroids, vectors, ids, starts)
+        return scores
 
     def scores(self, vector: FloatArray, ids: IdArray) -> FloatArray:
         """Return the inner product float32[m] with each of these rows, as `search` gives it."""

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from dtrag_core.index.addresses import pointer
 from dtrag_core.index.heap import empty_heap, replace_worst, sort_heap
 from dtrag_core.index.topk import select_top
-from dtrag_core.types import FloatArray, IdArray, Mask
+from dtrag_core.types import FloatArray, IdArray, Mask, Starts
 
 CODES, SCALES, BOUNDS, FIRST_ROW, ROWS, FIELDS = range(6)
 
@@ -224,4 +224,51 @@ def score_rows(
         number = np.searchsorted(bounds, row, side="right") - 1
         base = _product(coarse, number, query) * coarse_scales[number]
         scores[position] = (_product(codes, row, query) * scales[row] + base) * query_scale
+    return scores
+
+
+@numba.njit(cache=True, nogil=True)
+def search_batch(
+    table: Table,
+    centroids: tuple[Int8Array, FloatArray, FloatArray],
+    counts: Int32Array,
+    allowed: Mask,
+    vectors: FloatArray,
+    depths: NDArray[np.int64],
+    limits: tuple[int, float],
+) -> tuple[IdArray, FloatArray, Starts]:
+    """Return what `search_lists` does for each of float32[n, d], to its own depth: int64[n].
+
+    One query after the other: `starts` int64[n + 1]. The zero vector finds nothing.
+    """
+    room = depths.sum()
+    ids, scores = np.empty(room, np.int32), np.empty(room, np.float32)
+    starts = np.zeros(len(depths) + 1, np.int64)
+    end = np.int64(0)
+    for which in range(len(depths)):
+        if depths[which] > 0 and np.any(vectors[which] != 0):
+            found, of, _ = search_lists(
+                table, centroids, counts, allowed, vectors[which], depths[which], limits, (0, 1)
+            )
+            ids[end : end + len(found)] = found
+            scores[end : end + len(found)] = of
+            end += len(found)
+        starts[which + 1] = end
+    return ids[:end], scores[:end], starts
+
+
+@numba.njit(cache=True, nogil=True)
+def score_batch(
+    table: Table,
+    centroids: tuple[Int8Array, FloatArray, FloatArray],
+    vectors: FloatArray,
+    ids: IdArray,
+    starts: Starts,
+) -> FloatArray:
+    """Return what `score_rows` does for each vector's ids, one vector after the other."""
+    scores = np.empty(len(ids), np.float32)
+    for which in range(len(vectors)):
+        here = slice(starts[which], starts[which + 1])
+        if here.start < here.stop:
+            scores[here] = score_rows(table, centroids, vectors[which], ids[here])
     return scores

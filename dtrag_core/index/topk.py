@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 from dtrag_core.index.heap import replace_worst, sort_heap
-from dtrag_core.types import Candidates, FloatArray, IdArray, Mask
+from dtrag_core.types import CandidateBatch, Candidates, FloatArray, IdArray, Mask
 
 
 @numba.njit(cache=True, nogil=True)
@@ -38,3 +38,12 @@ def merge(parts: Sequence[Candidates], depth: int) -> Candidates:
     scores = np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)])
     best = np.lexsort((ids, -scores))[:depth]
     return Candidates(ids[best], scores[best])
+
+
+def joined(found: Sequence[Candidates]) -> CandidateBatch:
+    """Return the candidates of several queries as a batch."""
+    return CandidateBatch(
+        np.concatenate([np.zeros(0, np.int32), *(each.ids for each in found)]),
+        np.concatenate([np.zeros(0, np.float32), *(each.scores for each in found)]),
+        np.cumsum([0, *map(len, found)]),
+    )

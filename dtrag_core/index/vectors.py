@@ -11,8 +11,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrag_core.index.topk import select_top
-from dtrag_core.types import Candidates, FloatArray, IdArray, Mask
+from dtrag_core.index.topk import joined, select_top
+from dtrag_core.types import CandidateBatch, Candidates, FloatArray, IdArray, Mask, Starts
 
 
 class VectorIndex(Protocol):
@@ -35,6 +35,16 @@ class VectorIndex(Protocol):
 
     def scores(self, vector: FloatArray, ids: IdArray) -> FloatArray:
         """Return the inner product float32[m] with each of these rows."""
+        ...
+
+    def search_batch(
+        self, vectors: FloatArray, depths: NDArray[np.int64], mask: Mask
+    ) -> CandidateBatch:
+        """Return what `search` does for each of float32[n, d], to its own depth: int64[n]."""
+        ...
+
+    def scores_batch(self, vectors: FloatArray, ids: IdArray, starts: Starts) -> FloatArray:
+        """Return what `scores` does for each vector's ids, one vector after the other."""
         ...
 
 
@@ -123,6 +133,22 @@ class Float32Segments:
             here = np.flatnonzero((rows >= 0) & (rows < segment.rows))
             scores[here] = _float32_products(matrix[rows[here]], vector)
         return scores
+
+    def search_batch(
+        self, vectors: FloatArray, depths: NDArray[np.int64], mask: Mask
+    ) -> CandidateBatch:
+        """Return what `search` does for each of float32[n, d], to its own depth: int64[n].
+
+        One after the other: a product of matrices would add up in another order.
+        """
+        pairs = zip(vectors, depths.tolist(), strict=True)
+        return joined([self.search(vector, depth, mask) for vector, depth in pairs])
+
+    def scores_batch(self, vectors: FloatArray, ids: IdArray, starts: Starts) -> FloatArray:
+        """Return what `scores` does for each vector's ids, one vector after the other."""
+        parts = np.split(ids, starts[1:-1])
+        scores = [self.scores(vector, part) for vector, part in zip(vectors, parts, strict=True)]
+        return np.concatenate([np.zeros(0, np.float32), *scores])
 
 
 def live_rows(segments: Sequence[SegmentVectors]) -> Mask:

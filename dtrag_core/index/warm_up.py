@@ -18,6 +18,10 @@ def warm_up(snapshot: Snapshot) -> None:
     snapshot.bm25.search(query, 1, everything)
     snapshot.bm25.search(query, 1, np.ones(snapshot.rows, np.bool_))
     snapshot.bm25.scores(query, first)
+    one, starts = np.ones(1, np.int64), np.array([0, 1])
+    batch = snapshot.bm25.query_batch([vocabulary.terms(max(len(vocabulary) - 1, 0))])
+    snapshot.bm25.search_batch(batch, one, everything)
+    snapshot.bm25.scores_batch(batch, first, starts)
 
     vector = np.zeros(snapshot.manifest.dimension, np.float32)
     files = snapshot.segments[0].files
@@ -29,6 +33,8 @@ def warm_up(snapshot: Snapshot) -> None:
         for mask in (everything, np.ones(1, np.bool_)):
             vectors.search(vector, 1, mask)
             vectors.scores(vector, first)
+            vectors.search_batch(vector[np.newaxis], one, mask)
+            vectors.scores_batch(vector[np.newaxis], first, starts)
 
 
 def _one_row(segment: SegmentVectors) -> SegmentVectors:

@@ -120,14 +120,15 @@ def weighted_sum(
     chunks that are all far off gain little by being the least far. A leg whose maximum does not
     exceed its minimum says nothing and contributes 0.
     """
-    fused: FloatArray = _weighted(bm25, cosine, np.float32(bm25_weight), np.float32(cosine_min))
+    fused: FloatArray = weighted(bm25, cosine, np.float32(bm25_weight), np.float32(cosine_min))
     return fused
 
 
 @numba.njit(cache=True, nogil=True)
-def _weighted(
+def weighted(
     bm25: FloatArray, cosine: FloatArray, bm25_weight: np.float32, cosine_min: np.float32
 ) -> FloatArray:
+    """Return what `weighted_sum` does."""
     most_bm25, most_cosine = np.float32(BM25_MINIMUM), cosine_min
     for place in range(len(cosine)):
         cosine_min = min(cosine_min, cosine[place])
@@ -161,13 +162,13 @@ def order_by_score(
     the index happens to keep its rows would decide the ranking.
     """
     if len(ids) <= _FEW:
-        best: NDArray[np.intp] = _first_of_few(ids, scores, cosine, min(topk, len(ids)))
+        best: NDArray[np.intp] = first_of_few(ids, scores, cosine, min(topk, len(ids)))
         return best
     return np.lexsort((ids, -cosine, -scores))[:topk]
 
 
 @numba.njit(cache=True, nogil=True)
-def _first_of_few(
+def first_of_few(
     ids: IdArray, scores: FloatArray, cosine: FloatArray, count: int
 ) -> NDArray[np.intp]:
     """Return the same by inserting each into the best so far."""

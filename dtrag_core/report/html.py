@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ from dtrag_core.report.verdicts import summary, verdicts
 
 PAGE: Final = "report.html"
 FIGURES: Final = "figures"
-_ICONS: Final = {"PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?"}
+ICONS: Final = {"PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?"}
 
 
 def write_report(result: Result, folder: Path) -> Path:
@@ -25,18 +26,23 @@ def write_report(result: Result, folder: Path) -> Path:
     The page needs nothing else: styles and figures are inside, there are no scripts. An earlier
     report in the folder is replaced as a whole.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     parts = sections(result)
+    return write_page(folder, render(result, parts), drawings(parts))
+
+
+def write_page(folder: Path, page: str, pictures: Sequence[Drawing]) -> Path:
+    """Write a page and its figures as files; an earlier report there is replaced as a whole."""
+    folder.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=folder, prefix=".report-"))
     try:
-        pictures = fresh / FIGURES
-        pictures.mkdir()
-        for drawing in drawings(parts):
-            (pictures / f"{drawing.name}.svg").write_text(drawing.svg(), encoding="utf-8")
-            (pictures / f"{drawing.name}.png").write_bytes(drawing.png())
-        (fresh / PAGE).write_text(render(result, parts), encoding="utf-8")
+        figures = fresh / FIGURES
+        figures.mkdir()
+        for drawing in pictures:
+            (figures / f"{drawing.name}.svg").write_text(drawing.svg(), encoding="utf-8")
+            (figures / f"{drawing.name}.png").write_bytes(drawing.png())
+        (fresh / PAGE).write_text(page, encoding="utf-8")
         shutil.rmtree(folder / FIGURES, ignore_errors=True)
-        pictures.rename(folder / FIGURES)
+        figures.rename(folder / FIGURES)
         (fresh / PAGE).replace(folder / PAGE)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -55,7 +61,7 @@ def render(result: Result, parts: tuple[Section, ...]) -> str:
         result=result,
         summary=summary(result),
         verdicts=verdicts(result),
-        icons=_ICONS,
+        icons=ICONS,
         sections=parts,
         command=command(result),
         nothing=NOTHING,
@@ -65,6 +71,6 @@ def render(result: Result, parts: tuple[Section, ...]) -> str:
 
 def verdicts_html(result: Result) -> str:
     """Return summary and verdict table alone, for a notebook."""
-    table = rendered("verdicts.html.j2", verdicts=verdicts(result), icons=_ICONS)
+    table = rendered("verdicts.html.j2", verdicts=verdicts(result), icons=ICONS)
     sentence = Markup('<p class="summary">{}</p>').format(summary(result))
     return f'<style>{text_of("report.css")}</style><div class="dtrag">{sentence}{table}</div>'

@@ -29,10 +29,11 @@ class Verdict:
 
 def verdicts(result: Result) -> tuple[Verdict, ...]:
     """Return the verdict table, in the order of `PERFORMANCE_TARGETS`."""
-    return tuple(_verdict(target_of(result, metric)) for metric in PERFORMANCE_TARGETS)
+    return tuple(verdict(target_of(result, metric)) for metric in PERFORMANCE_TARGETS)
 
 
-def _verdict(target: Mapping[str, Any]) -> Verdict:
+def verdict(target: Mapping[str, Any]) -> Verdict:
+    """Return the row of one target of a result."""
     metric = target["metric"]
     quantity = QUANTITIES[metric]
     goal = target["target"]

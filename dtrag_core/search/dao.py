@@ -1,17 +1,16 @@
 """Hybrid search, legacy and optimised side by side."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import get_ident
-from typing import Final
 
 import numpy as np
 
 from dtrag_core.engines.base import Engine, Session
-from dtrag_core.errors import MemoryBudgetError
 from dtrag_core.optimization.async_executor import AsyncExecutionOptimizer
+from dtrag_core.optimization.circuit_breaker import CircuitBreaker
 from dtrag_core.optimization.legs import (
     LegParams,
     LegsOutcome,
@@ -20,10 +19,10 @@ from dtrag_core.optimization.legs import (
     timed,
 )
 from dtrag_core.optimization.memory_optimizer import stream_slices
-from dtrag_core.ranking.fusion import fuse, known_scores, order_by_score, union_by_rank
+from dtrag_core.search.batch import BatchSearch
 from dtrag_core.search.cache import SingleFlightCache
 from dtrag_core.search.certified import CertifiedResult, certified_ranking
-from dtrag_core.search.ranked import Ranked
+from dtrag_core.search.ranked import STREAM_ABOVE_BYTES, Ranked, check_budget, hits_of, rank
 from dtrag_core.search.request import (
     FiltersLike,
     SearchRequest,
@@ -43,8 +42,6 @@ from dtrag_core.types import (
     Switches,
 )
 
-_STREAM_ABOVE_BYTES: Final = 1 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class SearchCaches:
@@ -58,7 +55,9 @@ class SearchDAO:
     """Searches one engine on the legacy or the optimised path; the caller says which.
 
     `switches` are those of the optimised path, so that each optimisation can be measured alone.
-    `caches` is None (off) unless asked for, and serves the optimised path only.
+    `caches` is None (off) unless asked for, and serves the optimised path only. `search_batch`
+    answers many requests at once, without caches, on the calling thread; `breakers` of its legs are
+    as `BatchSearch` takes them.
     """
 
     def __init__(
@@ -68,11 +67,14 @@ class SearchDAO:
         *,
         switches: Switches = OPTIMIZED,
         caches: SearchCaches | None = None,
+        breakers: Mapping[str, CircuitBreaker] | None = None,
     ) -> None:
         self.engine = engine
         self.executor = executor
         self.switches = switches
         self.caches = caches
+        self.breakers = breakers or {}
+        self.search_batch = BatchSearch(engine, switches, executor.byte_budget, self.breakers)
 
     async def hybrid_search(
         self,
@@ -134,7 +136,7 @@ class SearchDAO:
         """Return the ids alone of the best chunks of an optimised search; no text is read."""
         session = self.engine.session(self.switches)
         request = _normalize(session, query, params, "optimized")
-        ranked, _ = _rank(session, request, await self._legs(session, request))
+        ranked, _ = timed("fuse", rank, session, request, await self._legs(session, request))
         return tuple(session.names(ranked.ids))
 
     async def stream_search(
@@ -148,7 +150,7 @@ class SearchDAO:
         """
         session = self.engine.session(self.switches)
         request = _normalize(session, query, params, "optimized")
-        ranked, _ = _rank(session, request, await self._legs(session, request))
+        ranked, _ = timed("fuse", rank, session, request, await self._legs(session, request))
         read = partial(self._parts, session)
         async for part in self.executor.execute_with_memory_optimization(read, ranked):
             yield part
@@ -157,7 +159,7 @@ class SearchDAO:
         self, session: Session, request: SearchRequest
     ) -> SearchResult:
         legs = await self._legs(session, request)
-        ranked, fused_span = _rank(session, request, legs)
+        ranked, fused_span = timed("fuse", rank, session, request, legs)
         hits, fetch_span = await self._hits(session, ranked)
         spans = (*legs.spans, fused_span, fetch_span)
         return SearchResult(hits, "optimized", self.switches, legs.overlapped, spans, legs.plan)
@@ -167,8 +169,8 @@ class SearchDAO:
     ) -> SearchResult:
         embed = partial(self.engine.embed_query, request.query)
         legs = await run_in_turn(session, request.query, embed, _leg_params(session, request))
-        ranked, fused_span = _rank(session, request, legs)
-        hits, fetch_span = timed("fetch", _fetch, session, ranked)
+        ranked, fused_span = timed("fuse", rank, session, request, legs)
+        hits, fetch_span = timed("fetch", _fetch, session, ranked, slice(None))
         spans = (*legs.spans, fused_span, fetch_span)
         return SearchResult(hits, "legacy", LEGACY, False, spans)
 
@@ -195,24 +197,18 @@ class SearchDAO:
 
     async def _hits(self, session: Session, ranked: Ranked) -> tuple[tuple[Hit, ...], Span]:
         """Read the texts, in parts if they are large; MemoryBudgetError if they are too large."""
-        size = len(ranked.ids) * session.longest_text
-        if size > _STREAM_ABOVE_BYTES:
-            size = sum(session.text_bytes(ranked.ids))
-        if size > self.executor.byte_budget:
-            raise MemoryBudgetError(
-                size, self.executor.byte_budget, "lower topk, or read the hits by stream_search"
-            )
-        if size > _STREAM_ABOVE_BYTES:
+        size = check_budget(session, ranked, self.executor.byte_budget)
+        if size > STREAM_ABOVE_BYTES:
             read = partial(self._parts, session)
             stream = self.executor.execute_with_memory_optimization(read, ranked)
             started = time.perf_counter_ns()
             hits = tuple([hit async for part in stream for hit in part])
             return hits, Span("fetch", started, time.perf_counter_ns(), get_ident())
-        return timed("fetch", _fetch, session, ranked)
+        return timed("fetch", _fetch, session, ranked, slice(None))
 
     def _parts(self, session: Session, ranked: Ranked) -> Iterator[tuple[Hit, ...]]:
         sizes = np.array(session.text_bytes(ranked.ids), np.int64)
-        part = max(_STREAM_ABOVE_BYTES, int(sizes.max(initial=0)))
+        part = max(STREAM_ABOVE_BYTES, int(sizes.max(initial=0)))
         budget = min(self.executor.byte_budget, part)
         return (_fetch(session, ranked, part) for part in stream_slices(sizes, budget))
 
@@ -227,35 +223,5 @@ def _leg_params(session: Session, request: SearchRequest) -> LegParams:
     return LegParams(params.bm25_topk, params.vector_topk, mask)
 
 
-def _rank(session: Session, request: SearchRequest, legs: LegsOutcome) -> tuple[Ranked, Span]:
-    return timed("fuse", _fused, session, request, legs)
-
-
-def _fused(session: Session, request: SearchRequest, legs: LegsOutcome) -> Ranked:
-    params = request.params
-    ids, ranks = union_by_rank(legs.bm25.ids, legs.vector.ids, params.rerank_candidates)
-    scores, no_bm25, no_cosine = known_scores(ranks, legs.bm25.scores, legs.vector.scores)
-    bm25, cosine = scores
-    if len(no_bm25):
-        bm25[no_bm25] = session.bm25_scores(request.query, ids[no_bm25])
-    if len(no_cosine):
-        cosine[no_cosine] = session.cosine_scores(legs.embedding, ids[no_cosine])
-    fused = fuse(bm25, cosine, request.fusion, session.info.cosine_min)
-    best = order_by_score(ids, fused, cosine, params.topk)
-    return Ranked(ids[best], fused[best], bm25[best], cosine[best])
-
-
-def _fetch(session: Session, ranked: Ranked, part: slice = slice(None)) -> tuple[Hit, ...]:
-    first = part.start or 0
-    ids = ranked.ids[part]
-    rows = zip(
-        session.fetch(ids),
-        ranked.fused[part].tolist(),
-        ranked.bm25[part].tolist(),
-        ranked.cosine[part].tolist(),
-        strict=True,
-    )
-    return tuple(
-        Hit(rank, chunk.id, fused, bm25, cosine, chunk)
-        for rank, (chunk, fused, bm25, cosine) in enumerate(rows, first + 1)
-    )
+def _fetch(session: Session, ranked: Ranked, part: slice) -> tuple[Hit, ...]:
+    return hits_of(ranked, session.fetch(ranked.ids[part]), part.start or 0)

@@ -1,8 +1,19 @@
-"""What a search has found before it reads any text."""
+"""From what the legs found to the hits: ranking, and reading the texts of the best."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from dtrag_core.types import FloatArray, IdArray
+import numpy as np
+
+from dtrag_core.engines.base import Session
+from dtrag_core.errors import MemoryBudgetError
+from dtrag_core.optimization.legs import LegsOutcome
+from dtrag_core.ranking.fusion import fuse, known_scores, order_by_score, union_by_rank
+from dtrag_core.search.request import SearchRequest
+from dtrag_core.types import Candidates, Chunk, FloatArray, Hit, IdArray
+
+STREAM_ABOVE_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,3 +24,78 @@ class Ranked:
     fused: FloatArray
     bm25: FloatArray
     cosine: FloatArray
+
+
+def rank(session: Session, request: SearchRequest, legs: LegsOutcome) -> Ranked:
+    """Return the best of both legs' candidates, every one of them with both exact scores."""
+    params = request.params
+    ids, ranks = union_by_rank(legs.bm25.ids, legs.vector.ids, params.rerank_candidates)
+    scores, no_bm25, no_cosine = known_scores(ranks, legs.bm25.scores, legs.vector.scores)
+    bm25, cosine = scores
+    if len(no_bm25):
+        bm25[no_bm25] = session.bm25_scores(request.query, ids[no_bm25])
+    if len(no_cosine):
+        cosine[no_cosine] = session.cosine_scores(legs.embedding, ids[no_cosine])
+    return _best(session, request, ids, bm25, cosine)
+
+
+def rank_by_one_leg(
+    session: Session,
+    request: SearchRequest,
+    bm25: Candidates | Exception,
+    vector: Candidates | Exception,
+) -> Ranked:
+    """Return the best of the leg that did not fail; the other's scores are NaN, as unknown."""
+    found = vector if isinstance(bm25, Exception) else bm25
+    if isinstance(found, Exception):
+        raise found
+    nothing, unknown = np.zeros(len(found), np.float32), np.float32(np.nan)
+    by_bm25 = found is bm25
+    ranked = _best(
+        session,
+        request,
+        found.ids,
+        found.scores if by_bm25 else nothing,
+        nothing if by_bm25 else found.scores,
+    )
+    missing = np.full(len(ranked.ids), unknown)
+    if by_bm25:
+        return Ranked(ranked.ids, ranked.fused, ranked.bm25, missing)
+    return Ranked(ranked.ids, ranked.fused, missing, ranked.cosine)
+
+
+def _best(
+    session: Session, request: SearchRequest, ids: IdArray, bm25: FloatArray, cosine: FloatArray
+) -> Ranked:
+    fused = fuse(bm25, cosine, request.fusion, session.info.cosine_min)
+    best = order_by_score(ids, fused, cosine, request.params.topk)
+    return Ranked(ids[best], fused[best], bm25[best], cosine[best])
+
+
+def check_budget(session: Session, ranked: Ranked, budget: int) -> int:
+    """Return at most how many bytes the texts have.
+
+    Raises MemoryBudgetError if they exceed the budget.
+    """
+    size = len(ranked.ids) * session.longest_text
+    if size > STREAM_ABOVE_BYTES:
+        size = sum(session.text_bytes(ranked.ids))
+    if size > budget:
+        raise MemoryBudgetError(size, budget, "lower topk, or read the hits by stream_search")
+    return size
+
+
+def hits_of(ranked: Ranked, chunks: Sequence[Chunk], first: int = 0) -> tuple[Hit, ...]:
+    """Return the hits whose chunks these are, the first at place `first` of the ranking."""
+    part = slice(first, first + len(chunks))
+    rows = zip(
+        chunks,
+        ranked.fused[part].tolist(),
+        ranked.bm25[part].tolist(),
+        ranked.cosine[part].tolist(),
+        strict=True,
+    )
+    return tuple(
+        Hit(place, chunk.id, fused, bm25, cosine, chunk)
+        for place, (chunk, fused, bm25, cosine) in enumerate(rows, first + 1)
+    )

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from dtrag_core.bench.gates import gate_interval
 from dtrag_core.bench.histogram import Histogram
-from dtrag_core.bench.load import LoadResult, Segment
 from dtrag_core.bench.load_plan import LoadPlan
+from dtrag_core.bench.load_result import LoadResult, Segment
 from dtrag_core.bench.quality import equal_quality
 from dtrag_core.bench.statistics import Interval, mean_interval, ratio_interval
 from dtrag_core.targets import PERFORMANCE_TARGETS

@@ -17,7 +17,7 @@ from dtrag_core.bench.capacity import (
 from dtrag_core.bench.clock import NS_PER_MS, NS_PER_S, Service
 from dtrag_core.bench.doubles import Failing, Queueing, at_once
 from dtrag_core.bench.gates import FELL_BACK, SATURATED, Verdict, gate_bracket
-from dtrag_core.bench.load import FellBackError
+from dtrag_core.bench.load_result import FellBackError
 from dtrag_core.bench.virtual import VirtualClock, VirtualLoop, run_virtual
 from dtrag_core.targets import PERFORMANCE_TARGETS
 

@@ -17,8 +17,9 @@ from dtrag_core.bench.doubles import (
 from dtrag_core.bench.gates import FELL_BACK, SATURATED
 from dtrag_core.bench.generator import SelfTest, self_test
 from dtrag_core.bench.histogram import Histogram
-from dtrag_core.bench.load import FellBackError, Limit, LoadResult, run_load
+from dtrag_core.bench.load import Limit, run_load
 from dtrag_core.bench.load_plan import LoadPlan
+from dtrag_core.bench.load_result import FellBackError, LoadResult
 from dtrag_core.bench.trials import stalled
 from dtrag_core.bench.virtual import VirtualClock, run_virtual
 from dtrag_core.errors import MeasuringError

@@ -113,6 +113,15 @@ def test_a_batch_gives_what_single_texts_give(case: Case, vectors: np.ndarray) -
         np.testing.assert_allclose(single[0], vectors[row], atol=2e-5)
 
 
+def test_a_batch_of_queries_gives_what_single_queries_give(case: Case) -> None:
+    queries = [*case.queries[:5], "", case.queries[0]]
+    together = case.embedder.embed_queries(queries)
+    assert together.dtype == np.float32
+    for row, query in zip(together, queries, strict=True):
+        np.testing.assert_allclose(row, case.embedder.embed_query(query), atol=2e-5)
+    assert case.embedder.embed_queries([]).shape == (0, case.embedder.dimension)
+
+
 def test_fitting_again_gives_the_same(case: Case, vectors: np.ndarray) -> None:
     again = fit_embedder(case.embedder.spec, case.texts)
     assert again.fingerprint == case.embedder.fingerprint

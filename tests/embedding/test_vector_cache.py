@@ -36,6 +36,9 @@ class Counting:
         angle = float(len(text))
         return np.array([np.cos(angle), np.sin(angle), 0], dtype=np.float32)
 
+    def embed_queries(self, texts: Sequence[str]) -> FloatArray:
+        return np.array([self.embed_query(text) for text in texts], dtype=np.float32)
+
     def state(self) -> State:
         return {"fingerprint": np.zeros(1)}
 

@@ -268,9 +268,15 @@ def test_many_query_terms() -> None:
 
 def test_a_batch_is_its_queries() -> None:
     index = build([["ab"], ["cd", "ab"], ["cd"]])
-    queries = [index.query_terms(words) for words in (["ab"], ["zz"], ["cd", "ab"])]
-    batch = index.search_batch(queries, 2, EVERYTHING)
-    assert [found.ids.tolist() for found in batch] == [[0, 1], [], [1, 0]]
+    queries = index.query_batch([["ab"], ["zz"], [], ["cd", "ab", "cd"]])
+    for mask in (EVERYTHING, np.array([True, False, True])):
+        batch = index.search_batch(queries, np.array([2, 2, 2, 5]), mask)
+        for which, words in enumerate((["ab"], ["zz"], [], ["cd", "ab", "cd"])):
+            alone = index.search(index.query_terms(words), (2, 2, 2, 5)[which], mask)
+            assert batch.of(which).ids.tolist() == alone.ids.tolist()
+            assert batch.of(which).scores.tolist() == alone.scores.tolist()
+        scores = index.scores_batch(queries, batch.ids, batch.starts)
+        assert scores.tolist() == batch.scores.tolist()
 
 
 def test_nothing_to_find() -> None:

@@ -149,7 +149,15 @@ def test_few_lists_find_as_many_rows_and_no_forbidden_ones(
         for shards in (1, 2, 3):
             parts = [index.search_shard(query, depth, each, at, shards) for at in range(shards)]
             same(merged(parts, depth), found)
-    same(index.search_batch(query[np.newaxis], depth, mask)[0], index.search(query, depth, mask))
+    batch = np.stack((query, np.zeros_like(query), clustered(seed + 2, 1, 1)[0], query))
+    depths = np.array([depth, depth, 3, 1])
+    for each in (EVERYTHING, mask):
+        found_by_batch = index.search_batch(batch, depths, each)
+        assert len(found_by_batch.of(1)) == 0
+        for which in (0, 2, 3):
+            same(found_by_batch.of(which), index.search(batch[which], int(depths[which]), each))
+        scores = index.scores_batch(batch, found_by_batch.ids, found_by_batch.starts)
+        np.testing.assert_array_equal(scores, found_by_batch.scores)
 
 
 def test_scores_are_those_of_the_vectors() -> None:

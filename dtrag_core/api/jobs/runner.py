@@ -79,7 +79,7 @@ class JobRunner:
             self._lanes = [asyncio.create_task(self._run(), name=name) for name in names]
 
     def wake(self) -> None:
-        """Say, from the event loop, that a job was submitted, so that it need not wait."""
+        """Say that a job was submitted, so that it is not waited for; from the event loop."""
         self._news.set()
 
     async def stop(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from dtrag_core.bench.clock import RealClock, Service
 from dtrag_core.bench.environment import HostWatch, capture_environment
 from dtrag_core.bench.histogram import Histogram
-from dtrag_core.bench.peers.base import OpenPeer, Peer, PeerQuery
+from dtrag_core.bench.peers.base import OpenPeer, Peer, PeerCorpus, PeerQuery
 from dtrag_core.bench.peers.corpus import Prepared
 from dtrag_core.bench.peers.dtrag import NAME
 from dtrag_core.bench.peers.quality import Asked, Judge
@@ -31,7 +31,7 @@ from dtrag_core.bench.rounds import RoundsResult, ratio, reference_kernel, run_r
 from dtrag_core.bench.workload import distinct_queries, round_queries, workload_hash
 from dtrag_core.datasets.base import Dataset
 from dtrag_core.errors import InvalidRequestError, MeasuringError
-from dtrag_core.types import FloatArray, Progress
+from dtrag_core.types import Progress
 
 T = TypeVar("T")
 
@@ -114,7 +114,8 @@ def compare_peers(
         judge = Judge(corpus, exact, asked, progress)
         tuned: dict[str, Tuned] = {}
         if HYBRID in plan.comparisons and plan.recall_floor:
-            tuned = _run(_tune(members, _held_out(dataset, prepared), prepared, plan, progress))
+            held_out = _held_out(dataset, prepared) or queries[: plan.warmup]
+            tuned = _run(_tune(members, held_out, prepared.corpus, plan, progress))
         measured = _run(_measure(members, judge, queries, plan, corpus.chunks, progress))
         environment = capture_environment()
     created = datetime.now(UTC)
@@ -287,28 +288,28 @@ def _ratios(rounds: RoundsResult, name: str, baseline: str) -> dict[str, Any]:
     }
 
 
-def _held_out(dataset: Dataset, prepared: Prepared) -> list[FloatArray]:
-    """Return the vectors of the queries that efforts are chosen on; those measured are others."""
-    train = dataset.queries("train") or dataset.queries("test")
+def _held_out(dataset: Dataset, prepared: Prepared) -> list[PeerQuery]:
+    """Return queries to choose efforts on; quality is measured on others."""
+    train = dataset.queries("train")
     few = train[:: max(1, len(train) // _TUNING_QUERIES)]
-    return [prepared.query(query.text).vector for query in few]
+    return [prepared.query(query.text) for query in few]
 
 
 async def _tune(
     members: Sequence[_Member],
-    vectors: Sequence[FloatArray],
-    prepared: Prepared,
+    queries: Sequence[PeerQuery],
+    corpus: PeerCorpus,
     plan: PeerPlan,
     progress: Progress,
 ) -> dict[str, Tuned]:
-    exact = ExactNearest(prepared.corpus, vectors, progress)
-    depth = min(plan.depth, prepared.corpus.chunks)
-    tuned = {}
-    for member in members:
-        if isinstance(member.open, TunedSearch):
-            progress(f"tuning {member.peer.name}", 0, None)
-            found = await tune(member.open, member.open, exact, depth, plan.recall_floor)
-            tuned[member.peer.name] = found
+    searches = {each.peer.name: each.open for each in members if isinstance(each.open, TunedSearch)}
+    if not searches:
+        return {}
+    exact = ExactNearest(corpus, [query.vector for query in queries], progress)
+    depth, tuned = min(plan.depth, corpus.chunks), {}
+    for name, search in searches.items():
+        progress(f"tuning {name}", 0, None)
+        tuned[name] = await tune(search, exact, depth, plan.recall_floor)
     return tuned
 
 

@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from dtrag_core.bench.load import FellBackError
+from dtrag_core.bench.load_result import FellBackError
 from dtrag_core.bench.peers.base import PeerCorpus, PeerQuery, Settings
 from dtrag_core.bench.peers.packages import versions_of
 from dtrag_core.engines.embedded import EmbeddedEngine

@@ -14,8 +14,8 @@ from dtrag_core.errors import MeasuringError
 
 
 @runtime_checkable
-class TunedSearch(Protocol):
-    """A vector leg that finds more the more effort it is allowed."""
+class TunedSearch(OpenPeer, Protocol):
+    """An engine whose vector leg finds more the more effort it is allowed."""
 
     effort: int
     """How many candidates a search keeps (ef); may be set at any time."""
@@ -35,9 +35,7 @@ class Tuned:
     queries: int
 
 
-async def tune(
-    peer: OpenPeer, search: TunedSearch, exact: ExactNearest, depth: int, floor: float
-) -> Tuned:
+async def tune(search: TunedSearch, exact: ExactNearest, depth: int, floor: float) -> Tuned:
     """Set and return the least effort whose recall@10 reaches `floor`; the most if none does.
 
     Raises MeasuringError if no query has a vector.
@@ -45,7 +43,7 @@ async def tune(
     recall = 0.0
     for effort in search.efforts:
         search.effort = effort
-        near = [await peer.nearest(vector, depth) for vector in exact.vectors]
+        near = [await search.nearest(vector, depth) for vector in exact.vectors]
         found = exact.recall(near)
         if found is None:
             raise MeasuringError("no query to tune on has a vector: recall cannot be measured")

@@ -44,7 +44,7 @@ def nearest(prepared: Prepared, texts: Sequence[str]) -> ExactNearest:
 def test_the_least_effort_that_holds_the_floor_is_taken(
     search: FirstRows, prepared: Prepared, floor: float, effort: int
 ) -> None:
-    found = asyncio.run(tune(search, search, nearest(prepared, QUERIES), 10, floor))
+    found = asyncio.run(tune(search, nearest(prepared, QUERIES), 10, floor))
     assert found.effort == search.effort == effort
     assert found.recall_at_10 >= floor
     assert found.queries == len(QUERIES)
@@ -54,11 +54,11 @@ def test_the_most_is_taken_and_its_recall_told_if_none_holds_it(
     search: FirstRows, prepared: Prepared
 ) -> None:
     search.efforts = (100, 200)
-    found = asyncio.run(tune(search, search, nearest(prepared, QUERIES), 10, 1.0))
+    found = asyncio.run(tune(search, nearest(prepared, QUERIES), 10, 1.0))
     assert (found.effort, search.effort) == (200, 200)
     assert 0 < found.recall_at_10 < 1
 
 
 def test_queries_without_a_vector_cannot_be_tuned_on(search: FirstRows, prepared: Prepared) -> None:
     with pytest.raises(MeasuringError, match="no query to tune on"):
-        asyncio.run(tune(search, search, nearest(prepared, ["zzz"]), 10, 0.9))
+        asyncio.run(tune(search, nearest(prepared, ["zzz"]), 10, 0.9))

@@ -1,0 +1,248 @@
+"""Many searches at once: each step is done for all of them in one call.
+
+What a step costs beside the work itself (calls into compiled code, small arrays, threads) is paid
+once a batch instead of once a search. Every search gets the answer it would get alone.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Final, TypeAlias, TypeVar
+
+import numpy as np
+
+from dtrag_core.engines.base import BatchSession, Engine, Session
+from dtrag_core.errors import (
+    DtragError,
+    EmbeddingError,
+    LegFailedError,
+    MemoryBudgetError,
+    OverloadedError,
+    UsageError,
+)
+from dtrag_core.optimization.circuit_breaker import CircuitBreaker
+from dtrag_core.optimization.legs import LegsOutcome, timed
+from dtrag_core.search.ranked import Ranked, check_budget, hits_of, rank, rank_by_one_leg
+from dtrag_core.search.ranked_batch import rank_batch
+from dtrag_core.search.request import SearchRequest, normalize_request
+from dtrag_core.types import (
+    LEGACY,
+    Candidates,
+    Filters,
+    Hit,
+    Mask,
+    Mode,
+    SearchParams,
+    SearchResult,
+    Span,
+    Switches,
+)
+
+T = TypeVar("T")
+Answer: TypeAlias = SearchResult | Exception
+
+EMBED, BM25, VECTOR = LEGS = ("embed", "bm25", "vector")
+PLAN: Final = "batched"
+# Deeper legs are searched alone: what a batch saves is nothing beside their own cost.
+_DEEP: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """One search of a batch; its filters are in `params`.
+
+    `allow_degraded`: rather the answer of one leg, marked as such, than none if the other fails.
+    """
+
+    query: str
+    params: SearchParams
+    mode: Mode = "optimized"
+    allow_degraded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    place: int
+    request: SearchRequest
+    mask: Mask | None
+    allow_degraded: bool
+
+
+class BatchSearch:
+    """Answers batches on the calling thread; may be called from several at once.
+
+    `switches` are those of the optimised path. `breakers`, by leg, are asked before a leg is run
+    and told how it went. `byte_budget` is how large the texts of one answer may be.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        switches: Switches,
+        byte_budget: int,
+        breakers: Mapping[str, CircuitBreaker] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._switches = switches
+        self._byte_budget = byte_budget
+        self._breakers = breakers or {}
+
+    def __call__(self, requests: Sequence[BatchRequest]) -> list[Answer]:
+        """Return the answer to each request, in order: a result, or the error it failed with."""
+        answers: dict[int, Answer] = {}
+        for mode in dict.fromkeys(request.mode for request in requests):
+            session = self._engine.session(LEGACY if mode == "legacy" else self._switches)
+            alone: list[_Asked] = []
+            together: defaultdict[Filters | None, list[_Asked]] = defaultdict(list)
+            compiled = cache(session.compile_filters)
+            for place, request in enumerate(requests):
+                if request.mode != mode:
+                    continue
+                try:
+                    normal = normalize_request(request.query, request.params, mode, session.info)
+                    mask = compiled(normal.params.filters)
+                except DtragError as error:
+                    answers[place] = error
+                    continue
+                asked = _Asked(place, normal, mask, request.allow_degraded)
+                (together[normal.params.filters] if _joins(normal) else alone).append(asked)
+            for group in together.values():
+                if (
+                    len(group) > 1
+                    and isinstance(session, BatchSession)
+                    and self._together(session, group, answers)
+                ):
+                    continue
+                alone += group
+            for asked in alone:
+                answers[asked.place] = self._alone(session, asked)
+        return [answers[place] for place in range(len(requests))]
+
+    def _together(
+        self, session: BatchSession, group: Sequence[_Asked], answers: dict[int, Answer]
+    ) -> bool:
+        """Answer searches with the same filters; False if a leg failed, perhaps for one of them."""
+        requests = [asked.request for asked in group]
+        try:
+            ranked, spans = self._ranked(session, requests, group[0].mask)
+        except (LegFailedError, OverloadedError):
+            return False
+        fitting = []
+        for asked, each in zip(group, ranked, strict=True):
+            try:
+                check_budget(session, each, self._byte_budget)
+            except MemoryBudgetError as error:
+                answers[asked.place] = error
+            else:
+                fitting.append((asked, each))
+        ids = np.concatenate([np.zeros(0, np.int32), *(each.ids for _, each in fitting)])
+        chunks, span = timed("fetch", session.fetch, ids)
+        timings = (*spans, span)
+        first = 0
+        for asked, each in fitting:
+            last = first + len(each.ids)
+            hits = hits_of(each, chunks[first:last])
+            answers[asked.place] = self._result(hits, asked.request.mode, timings, PLAN)
+            first = last
+        return True
+
+    def _ranked(
+        self, session: BatchSession, requests: Sequence[SearchRequest], mask: Mask | None
+    ) -> tuple[list[Ranked], list[Span]]:
+        queries = [request.query for request in requests]
+        params = [request.params for request in requests]
+        spans: list[Span] = []
+        run = partial(self._leg, spans, len(requests))
+        vectors = run(EMBED, partial(self._engine.embed_queries, queries))
+        depths = np.array([(each.bm25_topk, each.vector_topk) for each in params], np.int64)
+        found = run(BM25, partial(session.bm25_batch, queries, depths[:, 0].copy(), mask))
+        near = run(VECTOR, partial(session.vector_batch, vectors, depths[:, 1].copy(), mask))
+        ranked, span = timed("fuse", rank_batch, session, requests, queries, vectors, found, near)
+        return ranked, [*spans, span]
+
+    def _alone(self, session: Session, asked: _Asked) -> Answer:
+        """Search as if there were no other; by one leg if that was allowed and the other failed."""
+        request, mask, spans = asked.request, asked.mask, list[Span]()
+        run = partial(self._attempt, spans)
+        query, params = request.query, request.params
+        vector = run(EMBED, partial(self._engine.embed_query, query))
+        found = run(BM25, partial(session.bm25_leg, query, params.bm25_topk, mask))
+        near: Candidates | Exception
+        if isinstance(vector, Exception):
+            near = vector
+        else:
+            near = run(VECTOR, partial(session.vector_leg, vector, params.vector_topk, mask))
+        failed = [leg for leg in (found, near) if isinstance(leg, Exception)]
+        if len(failed) == 2 or (failed and not asked.allow_degraded):
+            return failed[0]
+        try:
+            if (
+                isinstance(found, Exception)
+                or isinstance(near, Exception)
+                or isinstance(vector, Exception)
+            ):
+                ranked = rank_by_one_leg(session, request, found, near)
+            else:
+                legs = LegsOutcome(found, near, vector, (), overlapped=False)
+                ranked, span = timed("fuse", rank, session, request, legs)
+                spans.append(span)
+            check_budget(session, ranked, self._byte_budget)
+            chunks, span = timed("fetch", session.fetch, ranked.ids)
+        except DtragError as error:
+            return error
+        hits = hits_of(ranked, chunks)
+        timings = (*spans, span)
+        return self._result(hits, request.mode, timings, "in_turn", degraded=bool(failed))
+
+    def _result(
+        self,
+        hits: tuple[Hit, ...],
+        mode: Mode,
+        timings: tuple[Span, ...],
+        plan: str,
+        *,
+        degraded: bool = False,
+    ) -> SearchResult:
+        switches = LEGACY if mode == "legacy" else self._switches
+        return SearchResult(hits, mode, switches, False, timings, plan, degraded=degraded)
+
+    def _attempt(self, spans: list[Span], leg: str, call: Callable[[], T]) -> T | Exception:
+        try:
+            return self._leg(spans, 1, leg, call)
+        except (LegFailedError, OverloadedError) as error:
+            return error
+
+    def _leg(self, spans: list[Span], searches: int, leg: str, call: Callable[[], T]) -> T:
+        """Run a leg if its breaker admits it; add its span.
+
+        A batch that fails says nothing yet: each of its searches is tried alone after it.
+        """
+        breaker = self._breakers.get(leg)
+        permit = None if breaker is None else breaker.admit(searches)
+        try:
+            result, span = timed(leg, call)
+        except LegFailedError as error:
+            if permit is not None:
+                if isinstance(error.__cause__, UsageError | EmbeddingError):
+                    permit.succeed()  # the request's fault, not the leg's
+                elif searches > 1:
+                    permit.abandon()
+                else:
+                    permit.fail()
+            raise
+        except BaseException:
+            if permit is not None:
+                permit.abandon()
+            raise
+        if permit is not None:
+            permit.succeed()
+        spans.append(span)
+        return result
+
+
+def _joins(request: SearchRequest) -> bool:
+    """Return whether a batch answers this request as the same search alone would."""
+    params = request.params
+    shallow = params.bm25_topk + params.vector_topk <= _DEEP
+    return request.mode == "optimized" and shallow and request.fusion.method == "weighted"
