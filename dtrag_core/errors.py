@@ -6,6 +6,7 @@ Each message carries the offending value, the expected one where there is one, a
     ├── UsageError                  the caller asked for something that cannot be (exit code 2)
     │   ├── InvalidRequestError     a query, filter, depth or parameter out of its domain
     │   ├── UnknownNameError        a dataset, embedder, engine or mode nobody registered
+    │   ├── UnknownJobError         no such batch job, or not the caller's
     │   └── MissingExtraError       an optional dependency is not installed
     ├── DataError                   an input file says something impossible
     │   └── MalformedLineError      ... at a known file and line
@@ -50,6 +51,17 @@ class UnknownNameError(UsageError):
         super().__init__(f"unknown {kind} {name!r}; known: {', '.join(sorted(known))}")
         self.kind = kind
         self.name = name
+
+
+class UnknownJobError(UsageError):
+    """No such batch job is known, or it belongs to somebody else."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            f"unknown job {job_id!r}; a job is known to whoever submitted it, until some time "
+            "after its results expired"
+        )
+        self.job_id = job_id
 
 
 class MissingExtraError(UsageError, ImportError):

@@ -1,0 +1,1 @@
+"""Batch jobs: what was accepted is answered, each query exactly once."""
