@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import pytest
 from dtrag_core.api.keys import add_key, load_keys, revoke_key
 from dtrag_core.api.schemas import SearchBody
 from dtrag_core.api.settings import BodyLimits, Capacity, ServiceSettings
+from dtrag_core.engines.base import Engine
+from dtrag_core.search.batch import BatchRequest, BatchSearch
 from dtrag_core.search.dao import SearchDAO
-from dtrag_core.types import SearchResult
+from dtrag_core.types import OPTIMIZED, SearchResult
 from dtrag_core.workbench import open_dao
 
 Json = Any
@@ -51,19 +53,29 @@ class Exchange:
         return self.sent[0]["status"] if self.sent else None
 
 
+class GatedSearch(BatchSearch):
+    """Searches only once it may; raises `fault` if there is one."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine, OPTIMIZED, 1 << 20)
+        self.opened = threading.Event()
+        self.searched = 0
+        self.fault: Exception | None = None
+
+    def __call__(self, requests: Sequence[BatchRequest]) -> list[SearchResult | Exception]:
+        if self.fault is not None:
+            raise self.fault
+        self.opened.wait()
+        self.searched += len(requests)
+        return super().__call__(requests)
+
+
 class Gated(SearchDAO):
-    """Searches only once it may."""
+    """Searches through a gate."""
 
     def __init__(self, inner: SearchDAO) -> None:
         super().__init__(inner.engine, inner.executor)
-        self.opened = threading.Event()
-        self.searched = 0
-
-    async def hybrid_search(self, *given: Json, **named: Json) -> SearchResult:
-        # On a loop of its own: an event of the test's loop could not be waited for here.
-        self.opened.wait()
-        self.searched += 1
-        return await super().hybrid_search(*given, **named)
+        self.gate = self.search_batch = GatedSearch(inner.engine)
 
 
 @pytest.fixture
@@ -108,7 +120,7 @@ def test_overload_is_refused_without_parsing(
                 await asyncio.wait_for(both.wait(), 30)
                 refused = [await client.post("/search", content=b"{") for _ in range(5)]
                 healthy = [await client.get(path) for path in ("/health", "/ready", "/metrics")]
-                gated.opened.set()
+                gated.gate.opened.set()
                 return [*refused, *healthy], await asyncio.gather(*first)
 
         answers, first = service.run(scenario())
@@ -176,7 +188,7 @@ def test_a_client_that_left_stops_costing(
                 await asyncio.sleep(0.01)  # the first is being computed, the second waits for it
             waiting.leave()
             await tasks[1]
-            gated.opened.set()
+            gated.gate.opened.set()
             await tasks[0]
             assert running.status == 200
             return waiting
@@ -187,7 +199,7 @@ def test_a_client_that_left_stops_costing(
         assert len(service.app.watch) == 0
         assert parts.processor.statistics().dropped == 1
         assert parts.controller.statistics().resources["search"].pool.in_use == 0
-    assert gated.searched == 1
+    assert gated.gate.searched == 1
 
 
 def test_a_deadline_ends_a_search_that_hangs(
@@ -199,7 +211,7 @@ def test_a_deadline_ends_a_search_that_hangs(
             "POST", "/search", json={"query": "file"}, headers={"X-Timeout-Ms": "20"}
         )
         hung = service.post("/search", query="another")
-        gated.opened.set()
+        gated.gate.opened.set()
         after = service.post("/search", query="a third")
 
     assert (late.status_code, hung.status_code, after.status_code) == (504, 504, 200)
@@ -213,10 +225,7 @@ def test_an_error_nobody_foresaw_shows_nothing(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def broken(*_: Json, **__: Json) -> SearchResult:
-        raise RuntimeError("a secret")
-
-    gated.hybrid_search = broken  # type: ignore[method-assign]
+    gated.gate.fault = RuntimeError("a secret")
     with run_app(settings(small_index, tmp_path), gated) as service:
         answers = [service.post("/search", query=f"query {number}") for number in range(12)]
 

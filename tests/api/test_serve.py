@@ -125,9 +125,15 @@ def test_a_dead_worker_is_replaced_and_the_end_is_orderly(
 ) -> None:
     free = keys[1]
 
+    def is_worker(process: psutil.Process) -> bool:
+        try:
+            return "spawn_main" in " ".join(process.cmdline())
+        except psutil.NoSuchProcess:  # or a zombie
+            return False
+
     def workers() -> set[int]:
         children = psutil.Process(two.process.pid).children()
-        return {each.pid for each in children if "spawn_main" in " ".join(each.cmdline())}
+        return {each.pid for each in children if is_worker(each)}
 
     before = workers()
     assert len(before) == 2
