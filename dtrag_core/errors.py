@@ -5,6 +5,7 @@ Each message carries the offending value, the expected one where there is one, a
     DtragError
     ├── UsageError                  the caller asked for something that cannot be (exit code 2)
     │   ├── InvalidRequestError     a query, filter, depth or parameter out of its domain
+    │   │   └── UnknownFilterError  ... a path or type that no chunk has
     │   ├── UnknownNameError        a dataset, embedder, engine or mode nobody registered
     │   ├── UnknownJobError         no such batch job, or not the caller's
     │   └── MissingExtraError       an optional dependency is not installed
@@ -43,6 +44,10 @@ class UsageError(DtragError, ValueError):
 
 class InvalidRequestError(UsageError):
     """A query, filter, depth or parameter is outside its domain."""
+
+
+class UnknownFilterError(InvalidRequestError):
+    """A filter names a taxonomy path or a type that no chunk has."""
 
 
 class UnknownNameError(UsageError):

@@ -10,12 +10,14 @@ from dtrag_core.api.schemas import ProblemBody
 
 DESCRIPTION: Final = """\
 Hybrid search (BM25 and vectors) over chunks with a place in a taxonomy. Errors are problem details
-(RFC 9457); every answer carries `X-Request-Id`, and those with 429 or 503 `Retry-After`.
+(RFC 9457); every answer carries `X-Request-Id`, and those with 429 or 503 `Retry-After`. What is
+sent with a body may say by the header `X-Timeout-Ms` (1 to 60000) how long it waits for the answer;
+what takes longer is given up, with 504.
 """
 _WHY: Final[Mapping[int, str]] = {
     401: "No valid API key.",
     403: "This key may not do that.",
-    404: "There is no such thing.",
+    404: "There is no such job, or no chunk with such a path or type.",
     408: "The body did not come in time.",
     413: "The body is too large.",
     415: "The body is not JSON.",
@@ -26,17 +28,6 @@ _WHY: Final[Mapping[int, str]] = {
     504: "There was no answer before the deadline.",
 }
 _BODY_PROBLEMS: Final = (408, 413, 415, 422, 500, 503, 504)
-TIMEOUT: Final[Mapping[str, Any]] = {
-    "parameters": [
-        {
-            "name": "X-Timeout-Ms",
-            "in": "header",
-            "required": False,
-            "description": "Time for the answer, in milliseconds.",
-            "schema": {"type": "integer", "minimum": 1, "maximum": 60_000},
-        }
-    ]
-}
 
 
 def problems(*more: int, body: bool = True) -> dict[int | str, dict[str, Any]]:

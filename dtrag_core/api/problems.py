@@ -20,6 +20,7 @@ from dtrag_core.errors import (
     LegFailedError,
     MemoryBudgetError,
     OverloadedError,
+    UnknownFilterError,
     UnknownJobError,
     UsageError,
 )
@@ -141,6 +142,8 @@ def _of_search(error: DtragError) -> Problem:
     detail = _short(str(error))
     if isinstance(error, UnknownJobError):
         return Problem(404, "unknown-job", detail)
+    if isinstance(error, UnknownFilterError):
+        return Problem(404, "unknown-filter", detail)
     if isinstance(error, DeadlineExceededError):
         return Problem(504, "deadline-exceeded", detail)
     if isinstance(error, LegFailedError):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from dtrag_core.search.request import MAX_QUERY_CHARACTERS
 from dtrag_core.types import Chunk, Mode
@@ -22,6 +22,14 @@ Query: TypeAlias = Annotated[
 ]
 PathText: TypeAlias = Annotated[str, Field(max_length=1_000, pattern=r"^[^/]+(/[^/]+)*$")]
 Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=1_000)]
+
+
+def _whole(value: object) -> object:
+    """Return 3 for 3.0, which JSON Schema counts among the integers."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+WHOLE: Final = BeforeValidator(_whole)
 
 
 class _Strict(BaseModel):
@@ -81,10 +89,10 @@ class SearchBody(_Strict):
 
     query: Query
     filters: FiltersBody | None = None
-    topk: Annotated[int, Field(ge=1, le=MAX_TOPK)] = 5
-    bm25_topk: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 12
-    vector_topk: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 12
-    rerank_candidates: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 50
+    topk: Annotated[int, Field(ge=1, le=MAX_TOPK), WHOLE] = 5
+    bm25_topk: Annotated[int, Field(ge=1, le=MAX_DEPTH), WHOLE] = 12
+    vector_topk: Annotated[int, Field(ge=1, le=MAX_DEPTH), WHOLE] = 12
+    rerank_candidates: Annotated[int, Field(ge=1, le=MAX_DEPTH), WHOLE] = 50
     mode: Mode = "optimized"
     allow_degraded: Annotated[
         bool, Field(description="take an answer of one leg, marked as degraded, if the other fails")
@@ -94,7 +102,7 @@ class SearchBody(_Strict):
 class StreamBody(SearchBody):
     """A search whose hits are streamed, so that there may be many; always optimised and whole."""
 
-    topk: Annotated[int, Field(ge=1, le=MAX_STREAMED)] = MAX_TOPK
+    topk: Annotated[int, Field(ge=1, le=MAX_STREAMED), WHOLE] = MAX_TOPK
     mode: Literal["optimized"] = "optimized"
     allow_degraded: Literal[False] = False
 
@@ -135,7 +143,7 @@ class StreamEnd(BaseModel):
 class BatchQuery(SearchBody):
     """A search of a job."""
 
-    topk: Annotated[int, Field(ge=1, le=MAX_BATCH_TOPK)] = 5
+    topk: Annotated[int, Field(ge=1, le=MAX_BATCH_TOPK), WHOLE] = 5
 
 
 class BatchBody(_Strict):
@@ -150,12 +158,12 @@ class BatchBody(_Strict):
     )
 
     queries: Annotated[list[Query | BatchQuery], Field(min_length=1, max_length=MAX_QUERIES)]
-    priority: Annotated[int, Field(ge=-10, le=10, description="higher goes first")] = 0
+    priority: Annotated[int, Field(ge=-10, le=10, description="higher goes first"), WHOLE] = 0
     filters: FiltersBody | None = None
-    topk: Annotated[int, Field(ge=1, le=MAX_BATCH_TOPK)] = 5
-    bm25_topk: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 12
-    vector_topk: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 12
-    rerank_candidates: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 50
+    topk: Annotated[int, Field(ge=1, le=MAX_BATCH_TOPK), WHOLE] = 5
+    bm25_topk: Annotated[int, Field(ge=1, le=MAX_DEPTH), WHOLE] = 12
+    vector_topk: Annotated[int, Field(ge=1, le=MAX_DEPTH), WHOLE] = 12
+    rerank_candidates: Annotated[int, Field(ge=1, le=MAX_DEPTH), WHOLE] = 50
     mode: Mode = "optimized"
     allow_degraded: bool = False
 

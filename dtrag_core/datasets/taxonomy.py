@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from itertools import accumulate
 
-from dtrag_core.errors import InvalidRequestError
+from dtrag_core.errors import UnknownFilterError
 
 Path = tuple[str, ...]
 
@@ -29,13 +29,13 @@ class Taxonomy:
         return cls(Counter(paths))
 
     def code(self, path: Path) -> int:
-        """Return the code of a path that chunks have; `InvalidRequestError` for any other."""
+        """Return the code of a path that chunks have; `UnknownFilterError` for any other."""
         if path not in self._codes:
             raise self._unknown(path)
         return self._codes[path]
 
     def subtree(self, path: Path) -> range:
-        """Return the codes of `path` and all below it; `InvalidRequestError` if there are none."""
+        """Return the codes of `path` and all below it; `UnknownFilterError` if there are none."""
         codes = self._range(path)
         if path and not codes:
             raise self._unknown(path)
@@ -73,7 +73,7 @@ class Taxonomy:
         behind = (*path[:-1], path[-1] + "\0")
         return range(bisect_left(self.paths, path), bisect_left(self.paths, behind))
 
-    def _unknown(self, path: Path) -> InvalidRequestError:
+    def _unknown(self, path: Path) -> UnknownFilterError:
         known = path
         while known and not self._range(known):
             known = known[:-1]
@@ -81,7 +81,7 @@ class Taxonomy:
         wrong = path[len(known)] if len(path) > len(known) else ""
         named = [near[name] for name in get_close_matches(wrong, near, n=5)] or list(near.values())
         place = f"under {'/'.join(known)!r}" if known else "at the root"
-        return InvalidRequestError(
+        return UnknownFilterError(
             f"no chunk has the taxonomy path {'/'.join(path)!r}; nearest {place}: "
             f"{', '.join(named[:5]) or 'nothing'}"
         )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.datasets.taxonomy import Taxonomy
-from dtrag_core.errors import IndexCorruptError, InvalidRequestError
+from dtrag_core.errors import IndexCorruptError, UnknownFilterError
 from dtrag_core.types import Chunk, Filters, IdArray, Mask
 
 _NAMES, PATH_CODES, TYPE_CODES = "filters.json", "path_codes.npy", "type_codes.npy"
@@ -101,7 +101,7 @@ class FilterIndex:
     def compile(self, filters: Filters | None) -> Mask | None:
         """Return bool[rows] of what the filters allow; None if they do not restrict.
 
-        Raises InvalidRequestError for a path or type the corpus does not have.
+        Raises UnknownFilterError for a path or type the corpus does not have.
         """
         if filters is None or filters == NO_FILTER:
             return None
@@ -110,7 +110,7 @@ class FilterIndex:
                 self.taxonomy.count(prefix)  # raises, and names what is near
         for doc_type in filters.doc_type or ():
             if not any(doc_type in segment.doc_types for segment in self._segments):
-                raise InvalidRequestError(
+                raise UnknownFilterError(
                     f"unknown doc_type {doc_type!r}; known: {', '.join(self.doc_types)}"
                 )
         return np.concatenate([segment.allowed(filters) for segment in self._segments])

@@ -20,6 +20,7 @@ from dtrag_core.api.settings import ServiceSettings
 from dtrag_core.search.dao import SearchDAO
 
 T = TypeVar("T")
+Json = Any
 Serve = Callable[..., "Served"]
 
 
@@ -38,10 +39,10 @@ class Running:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
-    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def ask(self, method: str, path: str, **options: Json) -> httpx.Response:
         return self.run(self._client.request(method, path, **options))
 
-    def post(self, path: str, **body: Any) -> httpx.Response:
+    def post(self, path: str, **body: Json) -> httpx.Response:
         return self.ask("POST", path, json=body)
 
     def close(self) -> None:
@@ -84,7 +85,7 @@ class Served:
         self.url = url
         self.address = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
 
-    def post(self, path: str, **body: Any) -> httpx.Response:
+    def post(self, path: str, **body: Json) -> httpx.Response:
         return httpx.post(self.url + path, json=body, timeout=30)
 
     def end(self) -> tuple[int, str]:

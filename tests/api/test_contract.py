@@ -9,6 +9,8 @@ import pytest
 
 from dtrag_core.api.schemas import JobAnswer, ProblemBody, Ready, SearchAnswer
 
+Service = Any  # see conftest, which cannot be imported
+
 
 def problem(answer: httpx.Response, status: int) -> ProblemBody:
     assert answer.status_code == status, answer.text
@@ -19,7 +21,7 @@ def problem(answer: httpx.Response, status: int) -> ProblemBody:
     return told
 
 
-def test_a_search_answers_as_the_dao_does(service: Any) -> None:
+def test_a_search_answers_as_the_dao_does(service: Service) -> None:
     answer = service.post(
         "/search",
         query="read lines of a file",
@@ -45,14 +47,14 @@ def test_a_search_answers_as_the_dao_does(service: Any) -> None:
     assert [hit.score for hit in found.hits] == [hit.score for hit in expected.hits]
 
 
-def test_an_answer_given_before_is_kept_and_says_so(service: Any) -> None:
+def test_an_answer_given_before_is_kept_and_says_so(service: Service) -> None:
     first, second = (service.post("/search", query="parse a date").json() for _ in range(2))
 
     assert (first["from_cache"], second["from_cache"]) == (False, True)
     assert first["hits"] == second["hits"]
 
 
-def test_topk_is_cut_to_the_corpus(service: Any) -> None:
+def test_topk_is_cut_to_the_corpus(service: Service) -> None:
     chunks = Ready.model_validate(service.ask("GET", "/ready").json()).chunks
     lines = [
         json.loads(line)
@@ -64,7 +66,7 @@ def test_topk_is_cut_to_the_corpus(service: Any) -> None:
     assert len(service.post("/search", query="file", topk=1_000).json()["hits"]) == 1_000
 
 
-def test_every_answer_has_a_request_id_and_takes_the_client_s(service: Any) -> None:
+def test_every_answer_has_a_request_id_and_takes_the_client_s(service: Service) -> None:
     given = service.ask("GET", "/health", headers={"X-Request-Id": "mine-1"})
     odd = service.ask("GET", "/health", headers={"X-Request-Id": 'a"b'})
 
@@ -72,7 +74,7 @@ def test_every_answer_has_a_request_id_and_takes_the_client_s(service: Any) -> N
     assert odd.headers["x-request-id"] not in ("", 'a"b')
 
 
-def ended(service: Any, url: str) -> JobAnswer:
+def ended(service: Service, url: str) -> JobAnswer:
     for _ in range(400):
         job = JobAnswer.model_validate(service.ask("GET", url).json())
         if job.status not in ("queued", "running"):
@@ -81,7 +83,7 @@ def ended(service: Any, url: str) -> JobAnswer:
     raise AssertionError(job)
 
 
-def test_a_batch_is_accepted_and_answered(service: Any) -> None:
+def test_a_batch_is_accepted_and_answered(service: Service) -> None:
     searches = ["parse a date", {"query": "open a file", "topk": 1}, "sort a list"]
     accepted = service.post("/api/v1/batch/search", queries=searches, topk=2)
     assert accepted.status_code == 202
@@ -97,7 +99,7 @@ def test_a_batch_is_accepted_and_answered(service: Any) -> None:
     assert [each["index"] for each in part["results"]] == [1]
 
 
-def test_a_job_is_cancelled_and_says_so(service: Any) -> None:
+def test_a_job_is_cancelled_and_says_so(service: Service) -> None:
     job = service.post("/api/v1/batch/search", queries=["parse a date"] * 500).json()["job_id"]
 
     said = JobAnswer.model_validate(service.ask("DELETE", f"/api/v1/batch/{job}").json())
@@ -107,11 +109,11 @@ def test_a_job_is_cancelled_and_says_so(service: Any) -> None:
     problem(service.ask("DELETE", f"/api/v1/batch/{'0' * 32}"), 404)
 
 
-def test_queries_are_handed_out(service: Any) -> None:
+def test_queries_are_handed_out(service: Service) -> None:
     assert service.ask("GET", "/queries?limit=2").json() == {"queries": ["first", "second"]}
 
 
-def test_metrics_tell_of_requests_legs_and_state(service: Any) -> None:
+def test_metrics_tell_of_requests_legs_and_state(service: Service) -> None:
     service.post("/search", query="something new to compute")
     text = service.ask("GET", "/metrics").text
 
@@ -153,7 +155,7 @@ JSON = {"content-type": "application/json"}
 
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD.keys())
 @pytest.mark.parametrize("path", ["/search", "/search/stream"])
-def test_a_bad_body_is_a_problem(service: Any, path: str, body: bytes) -> None:
+def test_a_bad_body_is_a_problem(service: Service, path: str, body: bytes) -> None:
     if path == "/search/stream":
         body = body.replace(b"1001", b"100001")
     told = problem(service.ask("POST", path, content=body, headers=JSON), 422)
@@ -161,7 +163,7 @@ def test_a_bad_body_is_a_problem(service: Any, path: str, body: bytes) -> None:
     assert len(told.detail) < 1_000
 
 
-def test_what_is_odd_but_good_is_answered(service: Any) -> None:
+def test_what_is_odd_but_good_is_answered(service: Service) -> None:
     for body in (b'{"query": "\\u0000"}', b'{"query": "x", "filters": null}', b'{"query": "?!"}'):
         assert service.ask("POST", "/search", content=body, headers=JSON).status_code == 200
 
@@ -184,8 +186,14 @@ def test_what_is_odd_but_good_is_answered(service: Any) -> None:
     ],
 )
 def test_other_mistakes_are_problems(
-    service: Any, method: str, path: str, options: dict[str, Any], status: int
+    service: Service, method: str, path: str, options: dict[str, Any], status: int
 ) -> None:
     told = service.ask(method, path, **options)
     problem(told, status)
     assert ("allow" in told.headers) == (status == 405)
+
+
+def test_a_filter_that_matches_nothing_is_told_apart(service: Service) -> None:
+    for filters in ({"canonical_in": ["python/none"]}, {"doc_type": ["none"]}):
+        told = service.post("/search", query="file", filters=filters)
+        assert "none" in problem(told, 404).detail

@@ -1,6 +1,7 @@
 """Batches: who goes when, who shares what, and that everyone gets an end of their own."""
 
 import asyncio
+import gc
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -179,13 +180,19 @@ def test_a_computation_nobody_waits_for_is_dropped_before_it_runs_and_can_be_ask
         rejoined = ask(processor, "running")
         await turns()
         at_once.cancel()
-        engine.ends[0].set_result(None)  # in the same turn: the batch must not take it along
-        await turns()
+        await engine.end()
         assert engine.queries() == [["running"], ["back"]]
         assert await rejoined == "running/0"
         await engine.end()
         assert await back == "back/0"
-        assert processor.statistics().left == 7
+        kept, last = ask(processor, "kept"), ask(processor, "last")
+        await asyncio.sleep(0)
+        last.cancel()  # after its batch was arranged for, and before that is put together
+        await turns()
+        assert engine.queries()[2:] == [["kept"]]
+        await engine.end()
+        assert await kept == "kept/0"
+        assert (processor.statistics().left, processor.statistics().dropped) == (8, 4)
 
     run(scenario)
 
@@ -324,6 +331,25 @@ def test_a_given_batch_is_answered_in_order_with_errors_in_place() -> None:
         assert processor.statistics().waiting == 0
         await engine.end()
         await running
+
+    run(scenario)
+
+
+def test_an_error_nobody_is_left_to_see_is_no_complaint() -> None:
+    async def scenario() -> None:
+        engine = Engine()
+        processor = engine.serve(size=1, parallel=2)
+        given = asyncio.ensure_future(
+            processor.process_batch([Request("slow", 0), Request("bad", 0)])
+        )
+        await turns()
+        await engine.end(1)
+        given.cancel()
+        await turns()
+        await engine.end(0)
+        gc.collect()
+        statistics = processor.statistics()
+        assert (statistics.failed, statistics.left, statistics.computed) == (1, 1, 2)
 
     run(scenario)
 

@@ -4,6 +4,7 @@ import os
 import platform
 import secrets
 import sys
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -25,6 +26,7 @@ def is_dead(worker: str) -> bool:
     return machine == _machine() and _started(int(pid)) != started
 
 
+@cache
 def _machine() -> str:
     """Return what tells apart places (and times since the machine started) with their own ids."""
     if sys.platform != "linux":

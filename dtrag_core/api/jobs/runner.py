@@ -79,7 +79,7 @@ class JobRunner:
             self._lanes = [asyncio.create_task(self._run(), name=name) for name in names]
 
     def wake(self) -> None:
-        """Say that a job was submitted, so that it is not waited for; from the event loop."""
+        """Say, on the event loop, that a job was submitted: it need not wait to be found."""
         self._news.set()
 
     async def stop(self) -> None:

@@ -155,8 +155,10 @@ class JobStore:
             return []
         now = self._clock()
         with self._database.writing(durable=False) as db:
-            for lease, holder, until in db.execute("SELECT * FROM leases").fetchall():
-                if until <= now or is_dead(holder):
+            leases = db.execute("SELECT number, worker, until FROM leases").fetchall()
+            dead = {holder for holder in {held[1] for held in leases} if is_dead(holder)}
+            for lease, holder, until in leases:
+                if until <= now or holder in dead:
                     end_lease(db, lease, "the process that ran it was lost", self.settings, now)
             due = db.execute(
                 "SELECT queries.number, queries.job, jobs.id, place, query, strikes"
@@ -241,13 +243,12 @@ class JobStore:
     def statistics(self) -> StoreStatistics:
         """Return what the store holds now."""
         with self._database.reading() as db:
-            counts = db.execute(
-                "SELECT (SELECT COUNT(*) FROM jobs WHERE ended_at IS NULL),"
-                f" (SELECT COUNT(*) FROM queries WHERE {_WAITING}),"
+            jobs, unended, running, kept = db.execute(
+                "SELECT COUNT(*), TOTAL(total - completed),"
                 " (SELECT COUNT(*) FROM queries WHERE lease IS NOT NULL),"
-                " (SELECT TOTAL(queries) FROM kept)"
+                " (SELECT TOTAL(queries) FROM kept) FROM jobs WHERE ended_at IS NULL"
             ).fetchone()
-        return StoreStatistics(*map(int, counts))
+        return StoreStatistics(jobs, int(unended) - running, running, int(kept))
 
     def close(self) -> None:
         """Close the file."""

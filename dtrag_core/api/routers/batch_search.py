@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from dtrag_core.api.exchange import exchange_of
 from dtrag_core.api.json_route import JsonRoute, json_response
-from dtrag_core.api.openapi import TIMEOUT, problems
+from dtrag_core.api.openapi import problems
 from dtrag_core.api.schemas import MAX_SHOWN, BatchBody, JobAccepted, JobAnswer
 from dtrag_core.api.service import Service
 
@@ -39,7 +39,6 @@ def batch_router(service: Service) -> APIRouter:
         status_code=202,
         response_model=JobAccepted,
         responses=problems(),
-        openapi_extra=dict(TIMEOUT),
         route_class_override=JsonRoute,
     )
 

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from dtrag_core.api.exchange import exchange_of
 from dtrag_core.api.json_route import JsonRoute, json_response
-from dtrag_core.api.openapi import TIMEOUT, problems
+from dtrag_core.api.openapi import problems
 from dtrag_core.api.schemas import ChunksBody, DeleteBody, WrittenAnswer
 from dtrag_core.api.service import Service
 from dtrag_core.api.writing import Written
@@ -21,7 +21,6 @@ def chunk_router(service: Service) -> APIRouter:
         summary="Add or replace chunks",
         response_model=WrittenAnswer,
         responses=problems(),
-        openapi_extra=dict(TIMEOUT),
     )
     async def add(body: ChunksBody, request: Request) -> Response:
         chunks = [chunk.chunk() for chunk in body.chunks]
@@ -32,7 +31,6 @@ def chunk_router(service: Service) -> APIRouter:
         summary="Delete chunks",
         response_model=WrittenAnswer,
         responses=problems(),
-        openapi_extra=dict(TIMEOUT),
     )
     async def delete(body: DeleteBody, request: Request) -> Response:
         deadline = exchange_of(request.scope).deadline

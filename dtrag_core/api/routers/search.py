@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from dtrag_core.api.exchange import Exchange, exchange_of
 from dtrag_core.api.json_route import JsonRoute, json_response
-from dtrag_core.api.openapi import TIMEOUT, problems
+from dtrag_core.api.openapi import problems
 from dtrag_core.api.problems import problem_of
 from dtrag_core.api.schemas import SearchAnswer, SearchBody, StreamBody
 from dtrag_core.api.service import Service
@@ -32,8 +32,7 @@ def search_router(service: Service) -> APIRouter:
         "/search",
         summary="Search",
         response_model=SearchAnswer,
-        responses=problems(),
-        openapi_extra=dict(TIMEOUT),
+        responses=problems(404),
     )
     async def search(body: SearchBody, request: Request) -> Response:
         deadline = exchange_of(request.scope).deadline
@@ -43,8 +42,7 @@ def search_router(service: Service) -> APIRouter:
         "/search/stream",
         summary="Stream many hits",
         response_class=StreamingResponse,
-        responses={200: _LINES, **problems()},
-        openapi_extra=dict(TIMEOUT),
+        responses={200: _LINES, **problems(404)},
     )
     async def stream(body: StreamBody, request: Request) -> Response:
         parts = service.computing.stream(body.query, service.wanted(body).params)
