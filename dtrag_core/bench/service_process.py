@@ -178,10 +178,11 @@ class ServiceProcess:
             return []
 
     def usage(self) -> Usage:
-        """Return what it and its worker processes hold now; zeros if it has ended."""
+        """Return what it and its worker processes hold now. Raises MeasuringError if it ended."""
         held = [usage for process in self._family if (usage := _usage(process)) is not None]
         if len(held) < len(self._family) or not held:
             # Who belongs to it is looked up only then: that reads the whole process table.
+            self.check_alive()
             self._family = self._found()
             held = [usage for process in self._family if (usage := _usage(process)) is not None]
         anonymous = [usage.anonymous for usage in held if usage.anonymous is not None]
