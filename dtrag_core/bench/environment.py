@@ -36,6 +36,12 @@ PACKAGES: Final = (
     "papermill",
     "jupyterlab",
     "locust",
+    "fastapi",
+    "pydantic",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "orjson",
 )
 THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",

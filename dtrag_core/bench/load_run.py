@@ -173,7 +173,7 @@ class _Run:
 
     async def _load(self, client: HttpClient, streams: Sequence[Stream]) -> dict[str, Any]:
         """Send all streams side by side."""
-        audit = await self_test(self.shape.peak, self.clock, seed=self.settings.seed)
+        audit = await self_test(self.shape.peak, self.clock, 1.0, self.settings.seed)
         prepared = [service_for(s, client, self.target.headers, self.clock) for s in streams]
         plans = [self._plan(stream, place) for place, stream in enumerate(streams)]
         stage = f"{self.settings.scenario} load"

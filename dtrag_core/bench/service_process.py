@@ -164,6 +164,11 @@ class ServiceProcess:
                     os.killpg(self._process.pid, signal.SIGKILL)
         self._errors.close()
 
+    @property
+    def pid(self) -> int:
+        """The number of the process that was started."""
+        return self._process.pid
+
     def check_alive(self) -> None:
         """Raise MeasuringError with what it said if it has ended."""
         if self._process.poll() is not None:
@@ -199,6 +204,8 @@ def _usage(process: psutil.Process) -> Usage | None:
         with process.oneshot():
             memory, cpu = process.memory_info(), process.cpu_times()
             shared = getattr(memory, "shared", None)
+            if not memory.rss:
+                return None  # it has ended, and nobody has asked for its exit code yet
             return Usage(
                 memory.rss,
                 None if shared is None else memory.rss - shared,

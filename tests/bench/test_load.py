@@ -19,7 +19,13 @@ from dtrag_core.bench.generator import SelfTest, self_test
 from dtrag_core.bench.histogram import Histogram
 from dtrag_core.bench.load import Limit, run_load
 from dtrag_core.bench.load_plan import LoadPlan
-from dtrag_core.bench.load_result import FellBackError, LoadResult
+from dtrag_core.bench.load_result import (
+    FellBackError,
+    LoadResult,
+    RefusedError,
+    Segment,
+    UnansweredError,
+)
 from dtrag_core.bench.trials import stalled
 from dtrag_core.bench.virtual import VirtualClock, run_virtual
 from dtrag_core.errors import MeasuringError
@@ -112,6 +118,29 @@ def test_exceptions_are_counted_by_kind() -> None:
     assert 140 < result.failed < 260
     assert result.histogram.count == 2_000 - result.failed
     assert sum(failed for _, failed in result.exceedances()) == result.failed
+
+
+def test_refusals_are_failures_with_a_histogram_of_their_own() -> None:
+    async def main(clock: VirtualClock) -> LoadResult:
+        async def service(query: str) -> None:
+            await clock.sleep_until(clock.now_ns() + NS_PER_MS * (3 if query == "no" else 9))
+            if query == "no":
+                raise RefusedError("refused_503")
+            if query == "bad":
+                raise UnansweredError("http_500")
+
+        plan = LoadPlan(30, 10, segments=2, arrivals="constant")
+        return await run_load(service, ["yes", "no", "bad"], plan, clock)
+
+    result = run_virtual(main)
+    assert result.errors == {"refused_503": 100, "http_500": 100}
+    assert (result.sent, result.failed, result.histogram.count) == (300, 200, 100)
+    assert result.refused["refused_503"].max == pytest.approx(3 * NS_PER_MS, abs=10)
+    assert set(result.refused) == {"refused_503"}
+    assert [segment.refused["refused_503"].count for segment in result.segments] == [50, 50]
+    again = [Segment.from_json(segment) for segment in result.to_json()["segments"]]
+    assert Segment.merge(again).to_json() == Segment.merge(result.segments).to_json()
+    assert "refused" not in load(LoadPlan(10, 1)).to_json()["segments"][0]
 
 
 def test_what_comes_back_too_late_or_never_has_timed_out() -> None:
