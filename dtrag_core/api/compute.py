@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -63,20 +63,27 @@ class BatchComputing:
 
     Its thread is then left to its fate and another one serves the next batch: the breakers of the
     legs see to it that there are not many of those.
+
+    For `patience_s` the event loop stands still for a batch. Where a process has but one core, the
+    loop could only take its thread's time and hand the interpreter's lock to and fro.
     """
 
-    def __init__(self, dao: SearchDAO, metrics: ServiceMetrics, hang_s: float) -> None:
+    def __init__(
+        self, dao: SearchDAO, metrics: ServiceMetrics, hang_s: float, patience_s: float = 0.0
+    ) -> None:
         self._dao = dao
         self._metrics = metrics
         self._hang_s = hang_s
+        self._patience_s = patience_s
         self._threads = ThreadPoolExecutor(_THREADS, "batch")
 
     async def batch(self, requests: Sequence[Request[Wanted]]) -> Sequence[Answer | Exception]:
         """Return an answer or an error for each request."""
-        loop = asyncio.get_running_loop()
-        done = loop.run_in_executor(self._threads, self._compute, requests)
+        done = self._threads.submit(self._compute, requests)
+        if self._patience_s and not wait((done,), self._patience_s).not_done:
+            return done.result()
         try:
-            return await asyncio.wait_for(done, self._hang_s)
+            return await asyncio.wait_for(asyncio.wrap_future(done), self._hang_s)
         except TimeoutError:
             raise DeadlineExceededError(
                 f"the search did not end within {self._hang_s:g} s; a leg may hang"

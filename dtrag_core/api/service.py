@@ -21,6 +21,7 @@ from dtrag_core.api.settings import ServiceSettings
 from dtrag_core.api.writing import ChunkWriting
 from dtrag_core.engines.embedded import EmbeddedEngine
 from dtrag_core.optimization.batch_processor import BatchSearchProcessor, BatchSettings, Request
+from dtrag_core.optimization.core_threads import allowed_cores
 from dtrag_core.optimization.shared_buckets import SharedBuckets
 from dtrag_core.search.dao import SearchDAO
 from dtrag_core.search.request import parse_filters
@@ -29,6 +30,7 @@ from dtrag_core.workbench import open_dao
 
 JOB_PRIORITY: Final = -1  # below a search that somebody waits for
 _OBSERVE_EVERY_S: Final = 1.0
+_PATIENCE_S: Final = 0.05
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -52,7 +54,9 @@ class Service:
             self.metrics = ServiceMetrics()
             self.controller = guards(settings.capacity, settings.batch_size)
             self.cache: AnswerCache[Answer] = AnswerCache(settings.cache, settings.cache_s)
-            self.computing = BatchComputing(self.dao, self.metrics, settings.hang_s)
+            self.computing = BatchComputing(
+                self.dao, self.metrics, settings.hang_s, _patience_s(settings.workers)
+            )
             stack.callback(self.computing.close)
             self.processor: BatchSearchProcessor[Wanted, Answer] = BatchSearchProcessor(
                 self.computing.batch, BatchSettings(size=settings.batch_size)
@@ -153,6 +157,11 @@ class Service:
                 observe(self)
             except Exception:
                 _LOG.exception("the metrics could not be brought up to date")
+
+
+def _patience_s(workers: int) -> float:
+    """Return how long the event loop may stand still for a batch: with cores to spare, not."""
+    return _PATIENCE_S if len(allowed_cores()) <= workers else 0.0
 
 
 def _filters(body: FiltersBody) -> Filters | None:

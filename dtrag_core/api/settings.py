@@ -42,16 +42,17 @@ class Capacity:
 class ServiceSettings:
     """A service over one index directory.
 
-    `keys`: file of API keys; None lets everyone in. `jobs`: database of batch jobs; None puts it
-    beside the index. `shared`: folder for what the worker processes of this run share; None if
-    there is one process. `cache`: answers kept, 0 for none, each for `cache_s` seconds.
-    `batch_size`: searches computed together at most; 1 turns batching off. `timeout_s`: deadline of
-    a request that names none; `hang_s`: after how long a batch is given up; `stall_s`: how long a
-    client may leave a part of a stream unread.
+    `workers`: processes that serve it. `keys`: file of API keys; None lets everyone in. `jobs`:
+    database of batch jobs; None puts it beside the index. `shared`: folder for what the worker
+    processes of this run share; None if there is one process. `cache`: answers kept, 0 for none,
+    each for `cache_s` seconds. `batch_size`: searches computed together at most; 1 turns batching
+    off. `timeout_s`: deadline of a request that names none; `hang_s`: after how long a batch is
+    given up; `stall_s`: how long a client may leave a part of a stream unread.
     `queries`: what `GET /queries` hands out to load tests; None: there is no such route.
     """
 
     index: Path
+    workers: int = 1
     keys: Path | None = None
     jobs: Path | None = None
     shared: Path | None = None

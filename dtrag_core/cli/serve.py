@@ -121,6 +121,7 @@ def _settings(args: argparse.Namespace) -> "ServiceSettings":
         queries = tuple(dataset.query_texts()) if args.expose_queries else None
     return ServiceSettings(
         directory,
+        workers=int(args.workers),
         keys=keys,
         jobs=args.jobs,
         cache=int(args.cache_size) if args.cache else 0,

@@ -139,6 +139,28 @@ def _scan_list(
 
 
 @numba.njit(cache=True, nogil=True)
+def _scan_seeds(
+    table: Table,
+    nearest: Int32Array,
+    bases: FloatArray,
+    counts: Int32Array,
+    allowed: Mask,
+    query: QueryCodes,
+    query_scale: np.float32,
+    heap_ids: IdArray,
+    heap_scores: FloatArray,
+) -> tuple[int, int]:
+    """Scan the nearest lists until the heap is full; return how many, and their allowed rows."""
+    seed, found = 0, 0
+    while seed < len(nearest) and (seed < _SEED_LISTS or found < len(heap_ids)):
+        number = nearest[seed]
+        _scan_list(table, number, bases[number], allowed, query, query_scale, heap_ids, heap_scores)
+        found += counts[1, number]
+        seed += 1
+    return seed, found
+
+
+@numba.njit(cache=True, nogil=True)
 def search_lists(
     table: Table,
     centroids: tuple[Int8Array, FloatArray, FloatArray],
@@ -165,12 +187,9 @@ def search_lists(
     bases = _bases(coarse, coarse_scales, query)
     nearest = _nearest_lists(bases, counts, probes, depth)
     ids, scores = empty_heap(depth)
-    seed, found = 0, 0
-    while seed < len(nearest) and (seed < _SEED_LISTS or found < depth):
-        number = nearest[seed]
-        _scan_list(table, number, bases[number], allowed, query, query_scale, ids, scores)
-        found += counts[1, number]
-        seed += 1
+    seed, found = _scan_seeds(
+        table, nearest, bases, counts, allowed, query, query_scale, ids, scores
+    )
     worst = scores[0]
     if shard:
         # Every part scans these lists, to know what is good enough; the first one keeps them.
@@ -239,22 +258,72 @@ def search_batch(
 ) -> tuple[IdArray, FloatArray, Starts]:
     """Return what `search_lists` does for each of float32[n, d], to its own depth: int64[n].
 
-    One query after the other: `starts` int64[n + 1]. The zero vector finds nothing.
+    One query after the other: `starts` int64[n + 1]. The zero vector finds nothing. List by list,
+    for all queries that look at it: its rows are read from memory once.
     """
-    room = depths.sum()
-    ids, scores = np.empty(room, np.int32), np.empty(room, np.float32)
+    size, lists = len(depths), len(centroids[0])
+    queries, scales, bases = _encode_batch(centroids, vectors)
+    most = max(depths.max(), 0) if size else 0
+    ids, scores = np.empty((size, most), np.int32), np.empty((size, most), np.float32)
+    pending = np.zeros((lists, size), np.bool_)
+    for which in range(size):
+        depth = max(depths[which], 0)
+        ids[which, :depth], scores[which, :depth] = empty_heap(depth)
+        if depth > 0 and np.any(vectors[which] != 0):
+            nearest = _nearest_lists(bases[which], counts, limits[0], depth)
+            seed, _ = _scan_seeds(
+                table, nearest, bases[which], counts, allowed, queries[which], scales[which],
+                ids[which, :depth], scores[which, :depth],
+            )  # fmt: skip
+            lacking = limits[1] * np.sqrt(np.dot(vectors[which], vectors[which]))
+            for number in nearest[seed:]:
+                reached = bases[which, number] * scales[which] + lacking * centroids[2][number]
+                pending[number, which] = reached >= scores[which, 0]
+    for number in range(lists):
+        for which in np.flatnonzero(pending[number]):
+            depth = depths[which]
+            _scan_list(
+                table, number, bases[which, number], allowed, queries[which], scales[which],
+                ids[which, :depth], scores[which, :depth],
+            )  # fmt: skip
+    return _flattened(ids, scores, depths)
+
+
+@numba.njit(cache=True, nogil=True)
+def _encode_batch(
+    centroids: tuple[Int8Array, FloatArray, FloatArray], vectors: FloatArray
+) -> tuple[NDArray[np.int16], FloatArray, FloatArray]:
+    """Return codes int16[n, d], scales float32[n], and of each list the base float32[n, lists]."""
+    coarse, coarse_scales, _ = centroids
+    queries = np.zeros(vectors.shape, np.int16)
+    scales = np.ones(len(vectors), np.float32)
+    for which in range(len(vectors)):
+        codes, scales[which] = _encode_query(vectors[which])
+        queries[which] = codes
+    bases = np.empty((len(vectors), len(coarse)), np.float32)
+    for number in range(len(coarse)):
+        for which in range(len(vectors)):
+            bases[which, number] = _product(coarse, number, queries[which]) * coarse_scales[number]
+    return queries, scales, bases
+
+
+@numba.njit(cache=True, nogil=True)
+def _flattened(
+    ids: NDArray[np.int32], scores: FloatArray, depths: NDArray[np.int64]
+) -> tuple[IdArray, FloatArray, Starts]:
+    """Return the heaps int32[n, most] and float32[n, most] sorted, one after the other."""
+    room = np.maximum(depths, 0).sum()
+    flat_ids, flat_scores = np.empty(room, np.int32), np.empty(room, np.float32)
     starts = np.zeros(len(depths) + 1, np.int64)
     end = np.int64(0)
     for which in range(len(depths)):
-        if depths[which] > 0 and np.any(vectors[which] != 0):
-            found, of, _ = search_lists(
-                table, centroids, counts, allowed, vectors[which], depths[which], limits, (0, 1)
-            )
-            ids[end : end + len(found)] = found
-            scores[end : end + len(found)] = of
-            end += len(found)
+        depth = max(depths[which], 0)
+        found, of = sort_heap(ids[which, :depth], scores[which, :depth])
+        flat_ids[end : end + len(found)] = found
+        flat_scores[end : end + len(found)] = of
+        end += len(found)
         starts[which + 1] = end
-    return ids[:end], scores[:end], starts
+    return flat_ids[:end], flat_scores[:end], starts
 
 
 @numba.njit(cache=True, nogil=True)
