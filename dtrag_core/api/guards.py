@@ -16,13 +16,14 @@ def guards(capacity: Capacity, batch_size: int) -> ConcurrencyController:
     """Return the controller of searches, streams, jobs and writes.
 
     A search that waits for its batch is in flight: the queue is what the limiter keeps short, so
-    its pool needs none, and a full batch is what always may be. Slowness is left to the limiter
-    and to the breakers of the legs; the breakers here see to what fails in any other way.
+    its pool needs none, and a full batch is what always may be. Slowness is left
+    to the limiter and to the breakers of the legs; the breakers here see to what fails in any other
+    way.
     """
     limiter = AdaptiveRateLimiter(
         LimiterSettings(
             target_s=capacity.target_s,
-            initial=min(64, capacity.searches),
+            initial=min(3 * batch_size, capacity.searches),
             floor=min(max(2, batch_size), capacity.searches),
             ceiling=capacity.searches,
         )

@@ -54,9 +54,9 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--batch-size",
         type=number(1, 1_024),
-        default=32,
+        default=16,
         metavar="N",
-        help="searches computed together at most, default 32",
+        help="searches computed together at most, default 16",
     )
     parser.add_argument("--no-batching", action="store_true", help="compute every search by itself")
     parser.add_argument(

@@ -85,16 +85,19 @@ class StaticEmbedder:
 
     def embed_query(self, text: str) -> FloatArray:
         """Return float32[256]."""
-        return np.asarray(self.embed_queries([text])[0])
+        rows, unknown = self._table.look_up(text)
+        total = self._table.sum_of(rows)
+        if unknown:
+            total += self._sum_of_unknown(unknown)
+        return np.asarray(unit_rows(total[None, :], self.spec)[0])
 
     def embed_queries(self, texts: Sequence[str]) -> FloatArray:
         """Return float32[len(texts), 256]."""
-        totals = np.empty((len(texts), self.dimension), np.float32)
-        for place, text in enumerate(texts):
-            rows, unknown = self._table.look_up(text)
-            totals[place] = self._table.sum_of(rows)
+        found = [self._table.look_up(text) for text in texts]
+        totals = self._table.added([rows for rows, _ in found])
+        for total, (_, unknown) in zip(totals, found, strict=True):
             if unknown:
-                totals[place] += self._sum_of_unknown(unknown)
+                total += self._sum_of_unknown(unknown)
         return unit_rows(totals, self.spec)
 
     def state(self) -> State:

@@ -276,9 +276,10 @@ def search_batch(
                 ids[which, :depth], scores[which, :depth],
             )  # fmt: skip
             lacking = limits[1] * np.sqrt(np.dot(vectors[which], vectors[which]))
-            for number in nearest[seed:]:
-                reached = bases[which, number] * scales[which] + lacking * centroids[2][number]
-                pending[number, which] = reached >= scores[which, 0]
+            for place in range(seed, len(nearest)):
+                far = nearest[place]
+                reached = bases[which, far] * scales[which] + lacking * centroids[2][far]
+                pending[far, which] = reached >= scores[which, 0]
     for number in range(lists):
         for which in np.flatnonzero(pending[number]):
             depth = depths[which]

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -87,6 +87,7 @@ class BatchSearch:
         self._switches = switches
         self._byte_budget = byte_budget
         self._breakers = breakers or {}
+        self._batches: dict[type, bool] = {}
 
     def __call__(self, requests: Sequence[BatchRequest]) -> list[Answer]:
         """Return the answer to each request, in order: a result, or the error it failed with."""
@@ -108,16 +109,20 @@ class BatchSearch:
                 asked = _Asked(place, normal, mask, request.allow_degraded)
                 (together[normal.params.filters] if _joins(normal) else alone).append(asked)
             for group in together.values():
-                if (
-                    len(group) > 1
-                    and isinstance(session, BatchSession)
-                    and self._together(session, group, answers)
-                ):
-                    continue
-                alone += group
+                batch = self._batch_session(session) if len(group) > 1 else None
+                if batch is None or not self._together(batch, group, answers):
+                    alone += group
             for asked in alone:
                 answers[asked.place] = self._alone(session, asked)
         return [answers[place] for place in range(len(requests))]
+
+    def _batch_session(self, session: Session) -> BatchSession | None:
+        """Return the session as one that takes batches, if it does; asked once a class."""
+        kind = type(session)
+        if kind not in self._batches:
+            # Of a protocol with properties, only an instance can be asked, at some cost.
+            self._batches[kind] = isinstance(session, BatchSession)
+        return cast(BatchSession, session) if self._batches[kind] else None
 
     def _together(
         self, session: BatchSession, group: Sequence[_Asked], answers: dict[int, Answer]
