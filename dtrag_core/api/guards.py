@@ -1,5 +1,7 @@
 """What guards each resource of the service."""
 
+from typing import Final
+
 from dtrag_core.api.settings import Capacity
 from dtrag_core.optimization.concurrency_control import (
     AdaptiveRateLimiter,
@@ -11,20 +13,23 @@ from dtrag_core.optimization.concurrency_control import (
 )
 from dtrag_core.search.batch import LEGS
 
+_INITIAL: Final = 48
+_FLOOR: Final = 16
 
-def guards(capacity: Capacity, batch_size: int) -> ConcurrencyController:
+
+def guards(capacity: Capacity) -> ConcurrencyController:
     """Return the controller of searches, streams, jobs and writes.
 
     A search that waits for its batch is in flight: the queue is what the limiter keeps short, so
-    its pool needs none, and a full batch is what always may be. Slowness is left
+    its pool needs none, and a batch is what always may be. Slowness is left
     to the limiter and to the breakers of the legs; the breakers here see to what fails in any other
     way.
     """
     limiter = AdaptiveRateLimiter(
         LimiterSettings(
             target_s=capacity.target_s,
-            initial=min(3 * batch_size, capacity.searches),
-            floor=min(max(2, batch_size), capacity.searches),
+            initial=min(_INITIAL, capacity.searches),
+            floor=min(_FLOOR, capacity.searches),
             ceiling=capacity.searches,
         )
     )

@@ -52,7 +52,7 @@ class Service:
             stack.callback(self.dao.engine.close)
             stack.callback(self.dao.executor.close)
             self.metrics = ServiceMetrics()
-            self.controller = guards(settings.capacity, settings.batch_size)
+            self.controller = guards(settings.capacity)
             self.cache: AnswerCache[Answer] = AnswerCache(settings.cache, settings.cache_s)
             self.computing = BatchComputing(
                 self.dao, self.metrics, settings.hang_s, _patience_s(settings.workers)

@@ -7,8 +7,8 @@ with one of the mix's capacity for the hit rate, and on a copy of the index that
 import asyncio
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -47,9 +47,8 @@ def service(task: TaskInput, progress: Progress) -> dict[str, Any]:
     Returns `targets` on P95, errors and throughput, the blocks `load` and `capacity`, the hit rate
     and latencies of one stream (`cache`), and the block `service`.
     """
-    bodies = _bodies(task.queries, task.settings)
-    with tempfile.TemporaryDirectory(prefix="dtrag-jobs-") as folder:
-        jobs = ("--jobs", str(Path(folder) / "jobs.sqlite"))
+    bodies = bodies_of(task.queries, task.settings)
+    with jobs_apart() as jobs:
         plain = run_on_service(
             serve_command(task.location, "--no-cache", *jobs),
             bodies,
@@ -71,7 +70,15 @@ def service(task: TaskInput, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _bodies(queries: Sequence[str], settings: MeasureSettings) -> list[bytes]:
+@contextmanager
+def jobs_apart() -> Iterator[tuple[str, str]]:
+    """Give options that keep batch jobs away from the index that is measured."""
+    with tempfile.TemporaryDirectory(prefix="dtrag-jobs-") as folder:
+        yield "--jobs", str(Path(folder) / "jobs.sqlite")
+
+
+def bodies_of(queries: Sequence[str], settings: MeasureSettings) -> list[bytes]:
+    """Return searches for these queries, to the depths of the run, as JSON."""
     depths = asdict(settings.depths)
     return [orjson.dumps({"query": query, **depths}) for query in queries]
 
@@ -110,7 +117,7 @@ def _cached(task: TaskInput, jobs: Sequence[str], progress: Progress) -> dict[st
     """
     mix, settings = task.settings.cache, task.settings
     known = task.queries[: mix.distinct]
-    bodies = _bodies(zipf_stream(known, mix.requests, mix.zipf_s, settings.seed), settings)
+    bodies = bodies_of(zipf_stream(known, mix.requests, mix.zipf_s, settings.seed), settings)
 
     async def stream(
         process: ServiceProcess, sends: SearchService, requests: Sequence[bytes]

@@ -16,7 +16,8 @@ class MeasureSettings:
 
     `rates`: the first is the target rate the load runs at; any others are tried for a short while
     and shown beside the capacity search. `ingest_seconds`: latency beside a writer, 0 to leave it
-    out. `rounds` are those of all `processes` together.
+    out. `stress_seconds`: of each overload, in whole half seconds; 0 leaves out overload and
+    batching. `rounds` are those of all `processes` together.
     """
 
     depths: Depths = field(default_factory=Depths)
@@ -25,6 +26,7 @@ class MeasureSettings:
     segments: int = 12
     capacity_seconds: float = 60.0
     ingest_seconds: float = 60.0
+    stress_seconds: float = 0.0
     rounds: int = 50
     queries_per_round: int = 100
     processes: int = 5
@@ -53,10 +55,11 @@ class MeasureSettings:
         for name in ("load_seconds", "capacity_seconds"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidRequestError(f"{name} must be positive, got {getattr(self, name)}")
-        if not 0 <= self.ingest_seconds < math.inf:
-            raise InvalidRequestError(
-                f"ingest_seconds must be 0 (not measured) or more, got {self.ingest_seconds}"
-            )
+        for name in ("ingest_seconds", "stress_seconds"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InvalidRequestError(
+                    f"{name} must be 0 (not measured) or more, got {getattr(self, name)}"
+                )
         if self.seed < 0 or self.warmup < 0:
             raise InvalidRequestError(
                 f"seed and warmup must be 0 or more, got {self.seed} and {self.warmup}"

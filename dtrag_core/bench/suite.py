@@ -67,6 +67,7 @@ class Suite:
             service = self._task("service", queries, progress)
             inside = {name: self._task(name, queries, progress) for name in ("load", "capacity")}
             cache = self._task("cache", queries, progress)
+            stress = self._stress(service["capacity"]["low"], queries, progress)
             ingest = self._task("ingest", queries, progress)
         measured = [RoundsResult.from_json(part["rounds"]) for part in rounds]
         memory_figures = memory_block(memory)
@@ -96,6 +97,7 @@ class Suite:
             "memory": memory_figures,
             "cache": cache_block(cache["cache"], service["cache"]),
             "ingest": ingest["ingest"],
+            "stress": stress["stress"],
             "quality": quality,
             "noise_floor": noise_floor_block(measured),
         }
@@ -116,6 +118,14 @@ class Suite:
         needed = settings.warmup + share * settings.queries_per_round
         most = max(needed, settings.cache.distinct)
         return distinct_queries(self.dataset, most, settings.seed, needed)
+
+    def _stress(
+        self, sustainable: float | None, queries: Sequence[str], progress: Progress
+    ) -> dict[str, Any]:
+        """Measure overload and batching, if asked for and a sustainable rate is known."""
+        if not self.settings.stress_seconds or sustainable is None:
+            return {"stress": None}
+        return self._task("stress", queries, progress, str(sustainable))
 
     def _task(
         self, name: str, queries: Sequence[str], progress: Progress, part: str = ""
@@ -154,6 +164,7 @@ class Suite:
             "segments": settings.segments,
             "capacity_seconds": settings.capacity_seconds,
             "ingest_seconds": settings.ingest_seconds,
+            "stress_seconds": settings.stress_seconds,
             "rounds": settings.rounds,
             "queries_per_round": settings.queries_per_round,
             "processes": settings.processes,

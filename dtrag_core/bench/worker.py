@@ -38,6 +38,7 @@ def _serve() -> int:
     from dtrag_core.bench.quality_task import quality
     from dtrag_core.bench.service_task import service
     from dtrag_core.bench.settings import MeasureSettings
+    from dtrag_core.bench.stress import stress
     from dtrag_core.bench.tasks import MEASURING_TASKS, Task, TaskInput
 
     def step(task: Task) -> Step:
@@ -60,6 +61,7 @@ def _serve() -> int:
         "memory": memory,
         "quality": quality,
         "service": service,
+        "stress": stress,
     }
     return serve({name: step(task) for name, task in tasks.items()})
 

@@ -22,9 +22,11 @@ from dtrag_core.errors import InvalidRequestError
 
 _EXAMPLES = """\
   dtrag bench --dataset synthetic:100000 --gate
+  dtrag bench --dataset pydocs --suite full             everything, about fifteen minutes
   dtrag bench --dataset jsonl:notes.jsonl --only quality --json
 """
 _DAY_S: Final = 86_400
+_STRESS_S: Final = 60.0
 _SETTINGS: Final = (
     "rounds",
     "processes",
@@ -57,6 +59,12 @@ def register(commands: Commands) -> None:
         commands, "bench", "measure a dataset and judge the six targets", _bench, _EXAMPLES
     )
     add_index_choice(parser, required=True)
+    parser.add_argument(
+        "--suite",
+        choices=("targets", "full"),
+        default="targets",
+        help="full: overload and batching of the service too, and a report",
+    )
     parser.add_argument("--only", choices=("quality",), help="measure this alone, without verdicts")
     unset = argparse.SUPPRESS
     add_rounds_and_rates(parser)
@@ -98,8 +106,10 @@ def _bench(args: argparse.Namespace) -> int:
     from dtrag_core.bench.settings import MeasureSettings
     from dtrag_core.workbench import measure
 
+    full = args.suite == "full"
     settings = MeasureSettings(
-        **{name: getattr(args, name) for name in _SETTINGS if hasattr(args, name)}
+        stress_seconds=_STRESS_S if full else 0.0,
+        **{name: getattr(args, name) for name in _SETTINGS if hasattr(args, name)},
     )
     if args.only == "quality":
         return _quality(args, settings)
@@ -116,6 +126,10 @@ def _bench(args: argparse.Namespace) -> int:
 
         say(verdict_table(result))
         say(f"result: {path}")
+    if full:
+        from dtrag_core.report.html import write_report
+
+        note(f"report: {write_report(result, path.parent)}")
     return gate_code(result["targets"]) if args.gate else ExitCode.DONE
 
 

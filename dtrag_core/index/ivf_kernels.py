@@ -281,11 +281,11 @@ def search_batch(
                 reached = bases[which, far] * scales[which] + lacking * centroids[2][far]
                 pending[far, which] = reached >= scores[which, 0]
     for number in range(lists):
-        for which in np.flatnonzero(pending[number]):
-            depth = depths[which]
+        for query in np.flatnonzero(pending[number]):
+            depth = depths[query]
             _scan_list(
-                table, number, bases[which, number], allowed, queries[which], scales[which],
-                ids[which, :depth], scores[which, :depth],
+                table, number, bases[query, number], allowed, queries[query], scales[query],
+                ids[query, :depth], scores[query, :depth],
             )  # fmt: skip
     return _flattened(ids, scores, depths)
 

@@ -14,6 +14,7 @@ from dtrag_core.report import (
     tables_speed,
 )
 from dtrag_core.report.around_http import around_http
+from dtrag_core.report.beyond import beyond
 from dtrag_core.report.drawing import Drawing
 from dtrag_core.report.formats import (
     TIMES,
@@ -278,6 +279,7 @@ _SECTIONS: Final[tuple[Callable[[Result], Section], ...]] = (
     _capacity,
     _load,
     around_http,
+    beyond,
     _cache,
     while_written,
     _memory,

@@ -318,6 +318,34 @@ def service(rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
+def overload(factor: float, share: float) -> dict[str, Any]:
+    return {
+        "plan": {"sustainable": 900.0, "factor": factor, "seconds": 60.0},
+        "load": {},
+        "goodput": 900.0 * share,
+        "goodput_share": share,
+        "admitted": 50_000,
+        "refused": 30_000,
+        "failed": {"timeout": 3},
+        "admitted_p95_ns": 91_400_000,
+        "refused_p95_ns": 38_200_000,
+        "recovered_s": 0.5,
+        "memory_slope": interval(2_048.0, 4_096.0, 20),
+        "anonymous_slope": None,
+    }
+
+
+def stress() -> dict[str, Any]:
+    return {
+        "overload": [overload(1.5, 1.012), overload(2.0, 0.823)],
+        "batching": {
+            "rounds": [[1_300.0, 700.0]] * 12,
+            "connections": 16,
+            "ratio": interval(1.857, 0.04, 12),
+        },
+    }
+
+
 def in_process(rng: np.random.Generator) -> dict[str, Any]:
     shown = ("p95_latency_ms", "throughput_qps", "cache_hit_rate", "error_rate")
     return {
@@ -486,6 +514,7 @@ def make_result(seed: int = 20) -> dict[str, Any]:
         "capacity": capacity(),
         "service": service(rng),
         "in_process": in_process(rng),
+        "stress": stress(),
         "speedup": speedup(rng),
         "memory": memory(),
         "cache": cache(rng),

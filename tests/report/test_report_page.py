@@ -50,6 +50,12 @@ MARKED: dict[str, tuple[Any, str]] = {
     "ingest/visible_after_s/max": (0.0654, "65.4 ms"),
     "ingest/segments/most": (17, "17 segments"),
     "noise_floor/floor": (0.0345, "3.5 %"),
+    "stress/overload/1/goodput_share": (0.7315, "73.2"),
+    "stress/overload/0/refused_p95_ns": (41_230_000, "41.2"),
+    "stress/batching/ratio/value": (1.4142, "1.414"),
+    "service/http_cost/share": (0.6172, "61.7 %"),
+    "service/http_cost/noop/closed_rate": (3_210.0, "3,210"),
+    "service/capacity_beside_writer/low": (417.0, "417/s"),
     "environment/host/steal_share": (0.4321, "43.2"),
     "workload/seed": (424_242, "--seed 424242"),
     "engine/vectors/recall_at_10": (0.9876, "0.9876"),
@@ -134,7 +140,7 @@ def test_it_opens_with_the_verdicts_and_has_every_section(page: str) -> None:
     assert "Do the Phase 2 targets hold on pydocs?" in outline.headings[0]
     assert page.index("Of 6 targets: 4 PASS, 1 FAIL, 1 INCONCLUSIVE.") < page.index("<h2>")
     assert page.index("definition of error_rate") < page.index("<h2>")
-    assert len(outline.headings) == 13
+    assert len(outline.headings) == 15
     for verdict in ("PASS", "FAIL", "INCONCLUSIVE"):
         assert re.search(rf'class="verdict {verdict}">\S {verdict}<', page)
 

@@ -1,4 +1,4 @@
-"""A process that runs the jobs of a store until it is killed; not a test."""
+"""A process that runs the jobs of a store, once told to, until it is killed; not a test."""
 
 import asyncio
 import json
@@ -21,6 +21,7 @@ def one(query: int) -> Outcome:
 
 
 async def main(path: Path) -> None:
+    sys.stdin.readline()
     runner = JobRunner(JobStore(path), search, RunnerSettings(size=4, poll_s=0.02))
     runner.start()
     sys.stdout.write("running\n")

@@ -198,9 +198,11 @@ def test_processes_killed_ten_times_end_every_accepted_job_exactly_once(tmp_path
     with sqlite3.connect(path) as log:
         log.executescript(LOG_OF_ENDS)
     killed_at: list[int] = []
-    running = [start(path)]
+    # Started beforehand: what takes long must not be beginning to run.
+    waiting = [begun(path) for _ in range(11)]
+    running = [told_to_run(waiting.pop())]
     for kill in range(10):
-        running.append(start(path))
+        running.append(told_to_run(waiting.pop()))
         aim = (kill + 1) * 150
         while (done := ended_queries(log)) < aim:
             assert all(process.poll() is None for process in running)
@@ -230,12 +232,21 @@ def test_processes_killed_ten_times_end_every_accepted_job_exactly_once(tmp_path
     store.close()
 
 
-def start(path: Path) -> "subprocess.Popen[str]":
+def begun(path: Path) -> "subprocess.Popen[str]":
     program = Path(__file__).with_name("running.py")
-    child = subprocess.Popen(
-        [sys.executable, str(program), str(path)], stdout=subprocess.PIPE, text=True
+    return subprocess.Popen(
+        [sys.executable, str(program), str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
+
+
+def told_to_run(child: "subprocess.Popen[str]") -> "subprocess.Popen[str]":
+    assert child.stdin is not None
     assert child.stdout is not None
+    child.stdin.write("run\n")
+    child.stdin.flush()
     assert child.stdout.readline() == "running\n"
     return child
 
