@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dtrag_core.api.bodies import BodyReader, ClientLeftError, replay
@@ -41,14 +42,14 @@ class Admission:
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: FastAPI,
         direct: Mapping[tuple[str, str], ASGIApp],
         service: Service,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.service = service
-        self._app = app
+        self.app = app
         self._direct = direct
         self._settings = service.settings
         self._controller = service.controller
@@ -63,7 +64,7 @@ class Admission:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         started = self._clock()
         rule = rule_of(scope["method"], scope["path"])
@@ -84,10 +85,10 @@ class Admission:
             self._check_key(exchange, rule, self._ring)
         scope = exchange.scope
         if rule.resource is None:
-            await self._app(scope, receive, exchange.send)
+            await self.app(scope, receive, exchange.send)
             return
         exchange.deadline = started + self._timeout_s(exchange)
-        app = self._direct.get((scope["method"], scope["path"]), self._app)
+        app = self._direct.get((scope["method"], scope["path"]), self.app)
         most = rule.most_bytes(self._settings.bodies)
         body = await self._bodies.read(exchange.headers, receive, most)
         async with self._controller.controlled_execution(rule.resource, deadline=exchange.deadline):

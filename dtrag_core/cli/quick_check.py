@@ -1,6 +1,7 @@
-"""The quick check: modules import, the specified functions exist, and the DAO is wired.
+"""The quick check: modules import, the specified functions exist, DAO and routers are wired.
 
-Ids are those of the specification: T targets, A execution, M memory, I integration.
+Ids are those of the specification: T targets, A execution, M memory, C concurrency, B batches,
+I integration.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ import numpy as np
 
 import dtrag_core
 from dtrag_core.datasets.registry import open_dataset
+from dtrag_core.engines.embedded import EmbeddedEngine
 from dtrag_core.errors import DtragError
 from dtrag_core.optimization.memory_optimizer import EmbeddingQuantizer, MemoryMonitor
 from dtrag_core.search.dao import SearchDAO
@@ -30,6 +32,7 @@ from dtrag_core.workbench import open_dao, prepare
 _EXECUTOR: Final = "optimization.async_executor:AsyncExecutionOptimizer"
 _QUANTIZER: Final = "optimization.memory_optimizer:EmbeddingQuantizer"
 _MONITOR: Final = "optimization.memory_optimizer:MemoryMonitor"
+_BATCHES: Final = "optimization.batch_processor:BatchSearchProcessor"
 _DAO: Final = "search.dao:SearchDAO"
 
 SIGNATURES: Final = (
@@ -44,6 +47,16 @@ SIGNATURES: Final = (
     ("M2", f"{_QUANTIZER}.dequantize_embedding", "codes, metadata"),
     ("M5", f"{_MONITOR}.check_memory_usage", ""),
     ("M5", f"{_MONITOR}.optimize_if_needed", ""),
+    ("C1", "optimization.concurrency_control:CircuitBreaker.call", "func, *args, **kwargs"),
+    ("C2", "optimization.concurrency_control:AdaptiveRateLimiter.acquire", "tokens=1"),
+    (
+        "C4",
+        "optimization.concurrency_control:ConcurrencyController.controlled_execution",
+        "resource_name",
+    ),
+    ("C5", "optimization.concurrency_control:ConcurrencyController.statistics", ""),
+    ("B1", f"{_BATCHES}.submit_search_request", "query, search_params, priority=0"),
+    ("B2", f"{_BATCHES}.process_batch", "batch_requests"),
     (
         "I1",
         f"{_DAO}.hybrid_search",
@@ -54,7 +67,7 @@ SIGNATURES: Final = (
 )
 """Item, where it is, and its parameters after `self` (keyword-only ones apart)."""
 
-ASYNCHRONOUS: Final = ("A1", "A2", "M5", "I1", "I2", "I3")
+ASYNCHRONOUS: Final = ("A1", "A2", "M5", "C1", "B1", "B2", "I1", "I2", "I3")
 
 TARGETS: Final = {
     "p95_latency_ms": 100,
@@ -64,6 +77,12 @@ TARGETS: Final = {
     "parallel_speedup": 2.0,
     "error_rate": 0.01,
 }
+
+ROUTES: Final = (
+    ("post", "/search"),
+    ("post", "/api/v1/batch/search"),
+    ("get", "/api/v1/batch/status/{job_id}"),
+)
 
 CORPUS: Final = (
     ("animals/birds", "Wren", "A very small brown bird that sings loudly from low hedges."),
@@ -246,9 +265,30 @@ def _metrics(dao: SearchDAO) -> None:
     _expect("searches counted by one search", runs() - before, 1)
 
 
+def _routers(dao: SearchDAO) -> None:
+    from dtrag_core.api.app import create_app
+    from dtrag_core.api.settings import ServiceSettings
+
+    engine = dao.engine
+    if not isinstance(engine, EmbeddedEngine):
+        raise Wrong(f"the engine is {type(engine).__name__}, which has no directory to serve")
+
+    async def served() -> dict[str, Any]:
+        app = create_app(ServiceSettings(engine.directory))
+        try:
+            return dict(app.app.openapi()["paths"])
+        finally:
+            await app.service.close()
+
+    paths = asyncio.run(served())
+    for method, path in ROUTES:
+        _expect(f"{method.upper()} {path} being served", method in paths.get(path, {}), True)
+
+
 _WIRING: Final = (
     ("I1", "legacy and optimised search a real index and agree", _both_paths),
     ("I8", "filters by taxonomy and type hold on both paths", _filters),
     ("A2", "streamed hits are those of the search", _streaming),
     ("A3", "the executor counts what ran", _metrics),
+    ("I7", "the application includes the routers", _routers),
 )

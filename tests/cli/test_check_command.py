@@ -38,7 +38,8 @@ def test_the_script_and_the_command_find_everything_in_place(dtrag: Dtrag) -> No
         "T",
         *("A1", "A2", "A3"),
         *("M1", "M2", "M5"),
-        *("I1", "I2", "I3", "I8"),
+        *("C1", "C2", "C4", "C5", "B1", "B2"),
+        *("I1", "I2", "I3", "I7", "I8"),
     }
 
 
