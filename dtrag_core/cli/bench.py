@@ -22,7 +22,7 @@ from dtrag_core.errors import InvalidRequestError
 
 _EXAMPLES = """\
   dtrag bench --dataset synthetic:100000 --gate
-  dtrag bench --dataset pydocs --suite full             everything, about fifteen minutes
+  dtrag bench --dataset pydocs --suite full             everything, about sixteen minutes
   dtrag bench --dataset jsonl:notes.jsonl --only quality --json
 """
 _DAY_S: Final = 86_400
