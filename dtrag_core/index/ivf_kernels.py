@@ -161,6 +161,22 @@ def _scan_seeds(
 
 
 @numba.njit(cache=True, nogil=True)
+def _out_of_reach(
+    base: np.float32,
+    query_scale: np.float32,
+    reach: float,
+    spread: np.float32,
+    length: np.float32,
+    worst: np.float32,
+) -> bool:
+    """Return whether a list is passed over: it lacks more to `worst` than its rows may bring.
+
+    Where the reach is without end none is, also not one whose rows are their centroid (spread 0).
+    """
+    return bool(base * query_scale + reach * spread * length < worst)
+
+
+@numba.njit(cache=True, nogil=True)
 def search_lists(
     table: Table,
     centroids: tuple[Int8Array, FloatArray, FloatArray],
@@ -198,7 +214,7 @@ def search_lists(
     turn = 0
     for position in range(seed, len(nearest)):
         number = nearest[position]
-        if bases[number] * query_scale + reach * spreads[number] * length < worst:
+        if _out_of_reach(bases[number], query_scale, reach, spreads[number], length, worst):
             continue
         if turn % shards == shard:
             _scan_list(table, number, bases[number], allowed, query, query_scale, ids, scores)
@@ -275,11 +291,13 @@ def search_batch(
                 table, nearest, bases[which], counts, allowed, queries[which], scales[which],
                 ids[which, :depth], scores[which, :depth],
             )  # fmt: skip
-            lacking = limits[1] * np.sqrt(np.dot(vectors[which], vectors[which]))
+            length = np.sqrt(np.dot(vectors[which], vectors[which]))
             for place in range(seed, len(nearest)):
                 far = nearest[place]
-                reached = bases[which, far] * scales[which] + lacking * centroids[2][far]
-                pending[far, which] = reached >= scores[which, 0]
+                pending[far, which] = not _out_of_reach(
+                    bases[which, far], scales[which], limits[1], centroids[2][far], length,
+                    scores[which, 0],
+                )  # fmt: skip
     for number in range(lists):
         for query in np.flatnonzero(pending[number]):
             depth = depths[query]

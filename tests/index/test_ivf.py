@@ -160,6 +160,16 @@ def test_few_lists_find_as_many_rows_and_no_forbidden_ones(
         np.testing.assert_array_equal(scores, found_by_batch.scores)
 
 
+def test_a_batch_passes_over_no_list_of_equal_rows_where_all_are_searched() -> None:
+    distinct = np.eye(12, dtype=np.float32)  # coded without a residual
+    corpus = make(np.repeat(distinct, 5, axis=0), 12, 60)
+    index = IVFVectors(corpus.centroids, corpus.segments, 12).exact()
+    queries = np.abs(np.random.default_rng(4).normal(size=(4, 12))).astype(np.float32)
+    found = index.search_batch(queries, np.full(4, 20), EVERYTHING)
+    for which, query in enumerate(queries):
+        same(found.of(which), index.search(query, 20, EVERYTHING))
+
+
 def test_scores_are_those_of_the_vectors() -> None:
     corpus = make(clustered(0, 500, 9, 384), 16, 200)
     query = clustered(1, 1, 1, 384)[0]
