@@ -57,8 +57,8 @@ def cache(task: TaskInput, progress: Progress) -> dict[str, Any]:
             "hit_rate": interval.to_json(),
             "streams": rates,
             "ceiling": float(np.mean([ceiling(stream) for stream in streams])),
-            "hit": _answers(hit),
-            "miss": _answers(miss),
+            "hit": answers_json(hit),
+            "miss": answers_json(miss),
             "curve": [_point(distinct, s, mix, seed) for s in CURVE],
         },
     }
@@ -96,7 +96,8 @@ async def _searched(
     return caches.results.statistics().hit_rate, taken[True], taken[False]
 
 
-def _answers(latencies: Sequence[int]) -> dict[str, Any]:
+def answers_json(latencies: Sequence[int]) -> dict[str, Any]:
+    """Return latencies, ns, as a result keeps them: `n`, `percentiles_ms` and `histogram`."""
     histogram = Histogram.of(latencies)
     return {
         "n": histogram.count,

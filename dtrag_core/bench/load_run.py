@@ -27,6 +27,7 @@ from dtrag_core.bench.load_plan import LoadPlan
 from dtrag_core.bench.load_result import LoadResult
 from dtrag_core.bench.load_results import KIND, SCHEMA_VERSION, stream_json
 from dtrag_core.bench.load_settings import LoadSettings
+from dtrag_core.bench.load_tasks import STALLS_EXCUSE
 from dtrag_core.bench.load_verdicts import (
     CACHED,
     generator_obstacles,
@@ -45,7 +46,6 @@ from dtrag_core.datasets.registry import open_dataset
 from dtrag_core.types import Progress
 
 _WARM_CONNECTIONS: Final = 16
-_STALLS_EXCUSE: Final = 0.01
 _LOST: Final = 0.05
 
 
@@ -243,7 +243,7 @@ class _Run:
             searches = side_by_side(searching) if searching else everything
             return {"steps": steps_json(levels(searches, self.shape)), "targets": []}
         lost = sum(stalls_ns) / NS_PER_S
-        stalled = (HOST_STALLS,) if lost > _STALLS_EXCUSE * self.shape.seconds else ()
+        stalled = (HOST_STALLS,) if lost > STALLS_EXCUSE * self.shape.seconds else ()
         targets = judge_load(
             side_by_side(searching) if searching else [],
             everything,

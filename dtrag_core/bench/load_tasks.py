@@ -15,7 +15,7 @@ from dtrag_core.targets import PERFORMANCE_TARGETS
 from dtrag_core.types import Progress
 
 _EXTRA_RATE_SECONDS: Final = 10.0
-_STALLS_EXCUSE: Final = 0.01  # of the run's time: less cannot move a P95 past its target
+STALLS_EXCUSE: Final = 0.01  # of the run's time: less cannot move a P95 past its target
 
 
 async def measure_load(
@@ -37,7 +37,7 @@ async def measure_load(
         *(slow if settings.rate < promised else ()),
     )
     lost = sum(stalls.stalls_ns) / NS_PER_S
-    stalled = (HOST_STALLS,) if lost > _STALLS_EXCUSE * result.seconds else ()
+    stalled = (HOST_STALLS,) if lost > STALLS_EXCUSE * result.seconds else ()
     p95 = gate_percentile(
         PERFORMANCE_TARGETS["p95_latency_ms"],
         0.95,

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import orjson
 
+from dtrag_core.bench.cache_mix import answers_json
 from dtrag_core.bench.clock import RealClock, quiet_gc
-from dtrag_core.bench.histogram import Histogram
 from dtrag_core.bench.http_cost import measure_noop, saturated_and_open
 from dtrag_core.bench.http_service import SearchService
 from dtrag_core.bench.ingest import RATE, linked_copy
@@ -135,21 +135,12 @@ def _cached(task: TaskInput, jobs: Sequence[str], progress: Progress) -> dict[st
         return {
             "hit_rate": len(taken[1]) / len(requests),
             "whole_mix": len(known) == mix.distinct,
-            "hit": _answers(taken[1]),
-            "miss": _answers(taken[0]),
+            "hit": answers_json(taken[1]),
+            "miss": answers_json(taken[0]),
         }
 
     command = serve_command(task.location, "--cache-size", str(mix.capacity), *jobs)
     return run_on_service(command, bodies, stream, warmup=0)
-
-
-def _answers(latencies: Sequence[int]) -> dict[str, Any]:
-    histogram = Histogram.of(latencies)
-    return {
-        "n": histogram.count,
-        "percentiles_ms": histogram.percentiles_ms(),
-        "histogram": histogram.to_json(),
-    }
 
 
 def _beside_a_writer(
