@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from dtrag_core.api.bodies import BodyReader, ClientLeftError, replay
 from dtrag_core.api.disconnect import Watch
 from dtrag_core.api.exchange import Exchange, RequestIds
+from dtrag_core.api.json_route import Direct
 from dtrag_core.api.keys import ApiKey, KeyRing
 from dtrag_core.api.problems import Problem, RequestError, problem_of
 from dtrag_core.api.rules import Rule, rule_of
@@ -43,7 +44,7 @@ class Admission:
     def __init__(
         self,
         app: FastAPI,
-        direct: Mapping[tuple[str, str], ASGIApp],
+        direct: Mapping[tuple[str, str], Direct],
         service: Service,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -88,18 +89,20 @@ class Admission:
             await self.app(scope, receive, exchange.send)
             return
         exchange.deadline = started + self._timeout_s(exchange)
-        app = self._direct.get((scope["method"], scope["path"]), self.app)
         most = rule.most_bytes(self._settings.bodies)
         body = await self._bodies.read(exchange.headers, receive, most)
         async with self._controller.controlled_execution(rule.resource, deadline=exchange.deadline):
-            await self._watched(app, exchange, body, receive)
+            await self._watched(exchange, body, receive)
 
-    async def _watched(
-        self, app: ASGIApp, exchange: Exchange, body: bytes, receive: Receive
-    ) -> None:
+    async def _watched(self, exchange: Exchange, body: bytes, receive: Receive) -> None:
+        scope = exchange.scope
+        direct = self._direct.get((scope["method"], scope["path"]))
         watched = self.watch.enter(receive, exchange.deadline)
         try:
-            await app(exchange.scope, replay(body, receive), exchange.send)
+            if direct is not None:
+                await direct(scope, body, receive, exchange.send)
+            else:
+                await self.app(scope, replay(body, receive), exchange.send)
         except asyncio.CancelledError:
             ending = watched.ended()
             if ending is None:

@@ -10,12 +10,11 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
 
 from dtrag_core import __version__
 from dtrag_core.api.admission import Admission
 from dtrag_core.api.exchange import exchange_of
-from dtrag_core.api.json_route import JsonRoute
+from dtrag_core.api.json_route import Direct, JsonRoute
 from dtrag_core.api.openapi import document
 from dtrag_core.api.problems import invalid, problem_of
 from dtrag_core.api.routers.batch_search import batch_router
@@ -58,7 +57,7 @@ def create_app(settings: ServiceSettings, dao: SearchDAO | None = None) -> Admis
     ]
     if settings.queries is not None:
         routers.append(query_router(settings.queries))
-    direct: dict[tuple[str, str], ASGIApp] = {}
+    direct: dict[tuple[str, str], Direct] = {}
     for router in routers:
         app.include_router(router)
         for route in router.routes:

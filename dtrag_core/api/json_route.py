@@ -7,12 +7,13 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from dtrag_core.api.problems import Problem, RequestError, problem_of
 
 Endpoint = Callable[[Any, Request], Awaitable[Response]]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Direct = Callable[[Scope, bytes, Receive, Send], Awaitable[None]]
 
 
 class JsonRoute(APIRoute):
@@ -24,28 +25,37 @@ class JsonRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         """Return what answers a request."""
-        endpoint = cast(Endpoint, self.endpoint)
-        model: type[BaseModel] = get_type_hints(self.endpoint)["body"]
+        endpoint = self._checked()
 
         async def handle(request: Request) -> Response:
-            _check_type(request.scope)
-            try:
-                body = model.model_validate_json(await request.body())
-            except ValidationError as error:
-                raise RequestError(problem_of(error)) from None
-            return await endpoint(body, request)
+            return await endpoint(await request.body(), request)
 
         return handle
 
-    def direct(self) -> ASGIApp:
-        """Return an application that answers without the framework's layers; errors go up."""
-        handle = self.get_route_handler()
+    def direct(self) -> Direct:
+        """Return what answers a body without the framework's layers; errors go up."""
+        endpoint = self._checked()
 
-        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            response = await handle(Request(scope, receive))
+        async def answer(scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+            response = await endpoint(body, Request(scope, receive))
             await response(scope, receive, send)
 
         return answer
+
+    def _checked(self) -> Callable[[bytes, Request], Awaitable[Response]]:
+        """Return the endpoint, given bytes."""
+        endpoint = cast(Endpoint, self.endpoint)
+        model: type[BaseModel] = get_type_hints(self.endpoint)["body"]
+
+        def parsed(written: bytes, request: Request) -> Awaitable[Response]:
+            _check_type(request.scope)
+            try:
+                body = model.model_validate_json(written)
+            except ValidationError as error:
+                raise RequestError(problem_of(error)) from None
+            return endpoint(body, request)
+
+        return parsed
 
 
 def json_response(content: bytes, status: int = 200) -> Response:

@@ -1,10 +1,9 @@
 """Concurrency control of named resources: breaker, limiter and pool, applied together."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from types import TracebackType
 
 from dtrag_core.errors import UnknownNameError
 from dtrag_core.optimization.circuit_breaker import (
@@ -16,6 +15,7 @@ from dtrag_core.optimization.circuit_breaker import (
 )
 from dtrag_core.optimization.rate_limiter import (
     AdaptiveRateLimiter,
+    Admitted,
     LimiterSettings,
     LimiterStatistics,
 )
@@ -37,8 +37,6 @@ __all__ = [
     "ResourcePool",
     "ResourceStatistics",
 ]
-
-_NOTHING: Final[AbstractContextManager[None]] = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +84,19 @@ class ConcurrencyController:
             for name, each in resources.items()
         }
 
-    @asynccontextmanager
-    async def controlled_execution(
+    def controlled_execution(
         self, resource_name: str, *, deadline: float | None = None, tokens: int = 1
-    ) -> AsyncIterator[None]:
+    ) -> "ControlledExecution":
         """Hold leave of the breaker, the limiter and the pool of a resource while the block runs.
 
         The limiter's latency includes waiting for the pool, the breaker's does not. `tokens` are
-        the limiter's, and the calls the breaker counts. Raises, before anything is spent on the
-        block, CircuitOpenError, RateLimitedError, QueueFullError, QueueTimeoutError or
-        DeadlineExceededError, and UnknownNameError for a resource that is none.
+        the limiter's, and the calls the breaker counts. Entering raises, before anything is spent
+        on the block, CircuitOpenError, RateLimitedError, QueueFullError, QueueTimeoutError or
+        DeadlineExceededError. Raises UnknownNameError for a resource that is none.
         """
         if resource_name not in self._resources:
             raise UnknownNameError("resource", resource_name, self._resources)
-        pool, limiter, breaker = self._resources[resource_name]
-        if breaker is not None:
-            breaker.check()  # refused now rather than after queueing
-        with _NOTHING if limiter is None else limiter.admitted(tokens):
-            async with pool.use(deadline):
-                with _NOTHING if breaker is None else breaker.admit(tokens):
-                    yield
+        return ControlledExecution(*self._resources[resource_name], deadline, tokens)
 
     def statistics(self) -> ControllerStatistics:
         """Return what every guard of every resource counted so far."""
@@ -119,3 +110,59 @@ class ConcurrencyController:
                 for name, (pool, limiter, breaker) in self._resources.items()
             }
         )
+
+
+class ControlledExecution:
+    """Leave of a resource's guards while a block runs; every request passes here, so no generators.
+
+    What was got before a refusal is given back.
+    """
+
+    __slots__ = ("_admitted", "_breaker", "_deadline", "_limiter", "_permit", "_pool", "_tokens")
+
+    def __init__(
+        self,
+        pool: ResourcePool,
+        limiter: AdaptiveRateLimiter | None,
+        breaker: CircuitBreaker | None,
+        deadline: float | None,
+        tokens: int,
+    ) -> None:
+        self._pool = pool
+        self._limiter = limiter
+        self._breaker = breaker
+        self._deadline = deadline
+        self._tokens = tokens
+        self._admitted: Admitted | None = None
+        self._permit: Permit | None = None
+
+    async def __aenter__(self) -> None:
+        if self._breaker is not None:
+            self._breaker.check()  # refused now rather than after queueing
+        if self._limiter is not None:
+            self._admitted = self._limiter.admitted(self._tokens)
+            self._admitted.__enter__()
+        try:
+            await self._pool.enter(self._deadline)
+            if self._breaker is not None:
+                try:
+                    self._permit = self._breaker.admit(self._tokens)
+                except BaseException:
+                    self._pool.leave()
+                    raise
+        except BaseException as error:
+            if self._admitted is not None:
+                self._admitted.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._permit is not None:
+            self._permit.__exit__(kind, error, traceback)
+        self._pool.leave()
+        if self._admitted is not None:
+            self._admitted.__exit__(kind, error, traceback)

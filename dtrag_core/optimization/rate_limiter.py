@@ -1,10 +1,10 @@
 """A limiter that admits as many requests at once as the measured latency allows."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
+from types import TracebackType
 from typing import Final
 
 from dtrag_core.errors import InvalidRequestError, RateLimitedError
@@ -136,25 +136,20 @@ class AdaptiveRateLimiter:
             if self._samples >= max(self.settings.samples, self._limit):
                 self._adapt(now)
 
-    @contextmanager
-    def admitted(self, tokens: int = 1) -> Iterator[None]:
+    def admitted(self, tokens: int = 1) -> "Admitted":
         """Hold `tokens` while the block runs, and learn from how long it took.
 
-        Raises RateLimitedError if they are not admitted.
+        Entering raises RateLimitedError if they are not admitted.
         """
-        if not self.acquire(tokens):
-            raise RateLimitedError(
-                f"{self._in_flight} requests are in flight, of at most {self._limit:.0f} now"
-                + (f" and {self.settings.rate:g} a second" if self.settings.rate else ""),
-                self.retry_after_s,
-            )
-        started = self._clock()
-        answered = False
-        try:
-            yield
-            answered = True
-        finally:
-            self.release(tokens, latency_s=self._clock() - started, dropped=not answered)
+        return Admitted(self, tokens, self._clock)
+
+    def refusal(self) -> RateLimitedError:
+        """Return what to raise where `acquire` said no."""
+        return RateLimitedError(
+            f"{self._in_flight} requests are in flight, of at most {self._limit:.0f} now"
+            + (f" and {self.settings.rate:g} a second" if self.settings.rate else ""),
+            self.retry_after_s,
+        )
 
     def statistics(self) -> LimiterStatistics:
         """Return the limit and the counts so far."""
@@ -179,3 +174,31 @@ class AdaptiveRateLimiter:
         self._samples = 0
         self._sum_s = 0.0
         self._peak = self._in_flight
+
+
+class Admitted:
+    """Holds tokens of a limiter from entering to leaving, however the block ends."""
+
+    __slots__ = ("_clock", "_limiter", "_started", "_tokens")
+
+    def __init__(
+        self, limiter: AdaptiveRateLimiter, tokens: int, clock: Callable[[], float]
+    ) -> None:
+        self._limiter = limiter
+        self._tokens = tokens
+        self._clock = clock
+        self._started = 0.0
+
+    def __enter__(self) -> None:
+        if not self._limiter.acquire(self._tokens):
+            raise self._limiter.refusal()
+        self._started = self._clock()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        latency_s = self._clock() - self._started
+        self._limiter.release(self._tokens, latency_s=latency_s, dropped=error is not None)

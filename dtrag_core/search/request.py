@@ -49,18 +49,22 @@ def normalize_request(
             f"the query has {len(text):,} characters, at most {MAX_QUERY_CHARACTERS:,} are "
             "accepted; search for its key sentences"
         )
-    for name in ("topk", *_DEPTHS):
-        value = getattr(params, name)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise InvalidRequestError(f"{name} must be a whole number, got {value!r}")
+    sizes = params.topk, params.bm25_topk, params.vector_topk, params.rerank_candidates
+    if {*map(type, sizes)} != {int}:
+        name, value = next(
+            (name, value)
+            for name, value in zip(("topk", *_DEPTHS), sizes, strict=True)
+            if type(value) is not int
+        )
+        raise InvalidRequestError(f"{name} must be a whole number, got {value!r}")
     if not 1 <= params.topk <= corpus.most_chunks:
         raise InvalidRequestError(
             f"topk must be in 1..{corpus.most_chunks:,} (the corpus has {corpus.chunks:,} chunks), "
             f"got {params.topk:,}"
         )
-    for name in _DEPTHS:
-        if getattr(params, name) < 1:
-            raise InvalidRequestError(f"{name} must be at least 1, got {getattr(params, name)}")
+    if min(sizes) < 1:
+        name, value = next(pair for pair in zip(_DEPTHS, sizes[1:], strict=True) if pair[1] < 1)
+        raise InvalidRequestError(f"{name} must be at least 1, got {value}")
     fusion = params.fusion or corpus.fusion
     check_fusion(fusion)
     most = max(corpus.chunks, 1)
