@@ -13,8 +13,8 @@ from dtrag_core.optimization.concurrency_control import (
 )
 from dtrag_core.search.batch import LEGS
 
-_INITIAL: Final = 48
-_FLOOR: Final = 16
+_INITIAL: Final = 64
+_FLOOR: Final = 32
 
 
 def guards(capacity: Capacity) -> ConcurrencyController:

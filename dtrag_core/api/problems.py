@@ -1,8 +1,10 @@
 """Problem details (RFC 9457): what every error of the service becomes."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -131,11 +133,14 @@ def _of_framework(error: HTTPException) -> Problem:
 def _of_overload(error: OverloadedError | IndexBusyError) -> Problem:
     if isinstance(error, IndexBusyError):
         return Problem(503, "index-busy", _short(str(error)), retry_after_s=1.0)
-    name = type(error).__name__.removesuffix("Error")
-    hyphened = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name)
-    return Problem(
-        503, hyphened.removeprefix("-"), _short(str(error)), retry_after_s=error.retry_after_s
-    )
+    name = _hyphened(type(error))
+    return Problem(503, name, _short(str(error)), retry_after_s=error.retry_after_s)
+
+
+@cache
+def _hyphened(kind: type[Exception]) -> str:
+    """Return "rate-limited" for RateLimitedError."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__.removesuffix("Error")).lower()
 
 
 def _of_search(error: DtragError) -> Problem:

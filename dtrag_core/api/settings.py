@@ -58,7 +58,7 @@ class ServiceSettings:
     shared: Path | None = None
     cache: int = 10_000
     cache_s: float = 3_600.0
-    batch_size: int = 16
+    batch_size: int = 32
     timeout_s: float = 10.0
     hang_s: float = 5.0
     stall_s: float = 30.0

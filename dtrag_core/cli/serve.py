@@ -56,7 +56,7 @@ def register(commands: Commands) -> None:
         type=number(1, 1_024),
         default=16,
         metavar="N",
-        help="searches computed together at most, default 16",
+        help="searches computed together at most, default 32",
     )
     parser.add_argument("--no-batching", action="store_true", help="compute every search by itself")
     parser.add_argument(

@@ -1,6 +1,7 @@
 """Document vectors on disk, for embedders that cost more than looking a vector up (ONNX)."""
 
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -80,7 +81,7 @@ class CachedEmbedder:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=_WAIT_SECONDS)) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
+                _write_ahead(connection)
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.execute(
                     "CREATE TABLE IF NOT EXISTS vectors"
@@ -121,3 +122,17 @@ def _write(connection: sqlite3.Connection, vectors: Mapping[bytes, FloatArray]) 
             "INSERT OR IGNORE INTO vectors VALUES (?, ?)",
             ((key, vector.astype("<f4").tobytes()) for key, vector in vectors.items()),
         )
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead mode; other than elsewhere, SQLite itself does not wait for its turn."""
+    until = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= until:
+                raise
+            time.sleep(0.01)
+        else:
+            return

@@ -2,17 +2,17 @@
 
 import re
 from collections.abc import Sequence
-from itertools import chain
+from itertools import accumulate, chain
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from dtrag_core.embedding.base import State
+from dtrag_core.embedding.row_sums import add_halves, add_singles
 from dtrag_core.embedding.vectors import pack_words, unpack_words
 from dtrag_core.types import FloatArray
 
-_FIRST = np.zeros(1, np.int64)
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -42,21 +42,17 @@ class WordTable:
 
     def sum_of(self, rows: Sequence[int]) -> FloatArray:
         """Return float32[d], the sum of some rows."""
-        if not rows:
-            return np.zeros(self.dimension, np.float32)
-        taken = self.vectors[rows].astype(np.float32, copy=False)
-        return np.asarray(np.add.reduceat(taken, _FIRST, axis=0)[0])
+        return np.asarray(self.added([rows])[0])
 
     def added(self, texts: Sequence[Sequence[int]]) -> FloatArray:
         """Return float32[len(texts), d], what `sum_of` gives for each of some texts."""
         rows = np.fromiter(chain.from_iterable(texts), np.int64)
-        sums = np.zeros((len(texts), self.dimension), np.float32)
-        taken = self.vectors[rows].astype(np.float32, copy=False)
-        ends = np.cumsum([0, *map(len, texts)])
-        filled = np.flatnonzero(np.diff(ends))
-        if len(filled):
-            sums[filled] = np.add.reduceat(taken, ends[:-1][filled], axis=0)
-        return sums
+        ends = np.fromiter(accumulate(map(len, texts)), np.int64)
+        if self.vectors.dtype == np.float16:
+            sums = add_halves(self.vectors.view(np.uint16), rows, ends)
+        else:
+            sums = add_singles(self.vectors, rows, ends)
+        return np.asarray(sums)
 
     def sums_of(self, texts: Sequence[Sequence[int]], sublinear: bool = False) -> FloatArray:
         """Return float32[len(texts), d], the sum of the rows of each.
