@@ -125,7 +125,7 @@ def _write(connection: sqlite3.Connection, vectors: Mapping[bytes, FloatArray]) 
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to write-ahead mode; other than elsewhere, SQLite itself does not wait for its turn."""
+    """Switch to write-ahead mode, in turn: here SQLite itself does not wait."""
     until = time.monotonic() + _WAIT_SECONDS
     while True:
         try:
