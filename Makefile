@@ -35,7 +35,7 @@ static: $(READY)
 	@echo "lint: mypy"
 	@$(BIN)/mypy
 
-torture: $(READY) ## kill processes that write an index, look for damage; ARGS="--kills N"
+torture: $(READY) ## kill what writes an index, then soak the service; ARGS="--kills N --soak MINUTES"
 	@$(BIN)/dtrag torture $(ARGS)
 
 lab: $(READY) ## open JupyterLab in notebooks/

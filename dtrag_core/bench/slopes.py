@@ -14,8 +14,10 @@ _TAIL: Final = 0.025
 _MOST_ALIKE: Final = 0.95
 
 
-def slope_interval(seconds: ArrayLike, values: ArrayLike) -> Interval:
+def slope_interval(seconds: ArrayLike, values: ArrayLike, together: int = 1) -> Interval:
     """Return the least-squares slope per second of a series with its 95 % interval.
+
+    Of several slopes, `together` in number, the intervals hold all at once (Bonferroni).
 
     Successive readings are averaged into 30 batches (batch means; of fewer readings each is one).
     What correlation the batches' residuals still have, r1 of successive ones with its bias taken
@@ -44,5 +46,5 @@ def slope_interval(seconds: ArrayLike, values: ArrayLike) -> Interval:
     alike = min(max(alike + (1 + 4 * alike) / k, 0.0), _MOST_ALIKE)
     free = max(k * (1 - alike) / (1 + alike), 3.0) - 2
     error = float(np.sqrt(squares / free / (away @ away)))
-    half = float(special.stdtrit(free, 1 - _TAIL)) * error
+    half = float(special.stdtrit(free, 1 - _TAIL / together)) * error
     return Interval(slope, slope - half, slope + half, len(t))

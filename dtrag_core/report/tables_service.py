@@ -127,4 +127,4 @@ def slopes(result: SoakResult) -> Table:
         f"{load.sent:,} requests at {load.plan.rate:g}/s over {load.plan.seconds:g} s, "
         f"{load.failed:,} failed {load.errors or ''}".rstrip(),
     )
-    return Table.of("slope of|value|95 % interval|n|", "lrrrl", rows, notes)
+    return Table.of("slope of|value|95 % interval, all at once|n|", "lrrrl", rows, notes)

@@ -118,6 +118,7 @@ def test_a_soak_finds_what_moves_and_nothing_else() -> None:
     assert sick.slopes["resident_bytes"].value == pytest.approx(2_000, rel=0.05)
     assert sick.slopes["median_ns"].value == pytest.approx(10_000, rel=0.1)
     assert not sick.ok
+    assert "median_ns grows" in sick.complaints
     assert sick.to_json()["slopes"]["median_ns"]["ci_low"] > 0
 
 

@@ -22,6 +22,17 @@ def test_what_only_wanders_is_rarely_called_growing(n: int, rho: float) -> None:
     assert alarms <= 40  # nominal 20
 
 
+def test_four_intervals_at_once_raise_no_more_alarms_than_one() -> None:
+    alarms = sum(
+        any(
+            0.0 not in slope_interval(range(120), wandering(120, 0.0, s + 1_000 * k), 4)
+            for k in range(4)
+        )
+        for s in range(400)
+    )
+    assert alarms <= 40  # nominal 20; of four intervals apart 74
+
+
 @pytest.mark.parametrize("rho", [0.0, 0.9])
 def test_growth_is_found_whatever_wanders_on_top(rho: float) -> None:
     times = np.arange(1_800)

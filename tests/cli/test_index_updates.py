@@ -1,4 +1,4 @@
-"""`dtrag index add|delete|compact`, and `dtrag torture`."""
+"""`dtrag index add|delete|compact`."""
 
 import json
 import shutil
@@ -111,10 +111,3 @@ def test_no_index_and_no_file(dtrag: Dtrag, own_index: Path, tmp_path: Path) -> 
     missing = dtrag("index", "add", own_index, tmp_path / "missing.jsonl")
     assert missing.returncode == ExitCode.ERROR
     assert "missing.jsonl" in missing.stderr
-
-
-def test_torture_refuses_a_folder_with_files(dtrag: Dtrag, more: Path) -> None:
-    refused = dtrag("torture", "--kills", "1", "--dir", more.parent)
-    assert refused.returncode == ExitCode.USAGE
-    assert "not empty" in refused.stderr
-    assert more.exists()
