@@ -133,14 +133,14 @@ def _of_framework(error: HTTPException) -> Problem:
 def _of_overload(error: OverloadedError | IndexBusyError) -> Problem:
     if isinstance(error, IndexBusyError):
         return Problem(503, "index-busy", _short(str(error)), retry_after_s=1.0)
-    name = _hyphened(type(error))
+    name = _hyphened(type(error).__name__)
     return Problem(503, name, _short(str(error)), retry_after_s=error.retry_after_s)
 
 
 @cache
-def _hyphened(kind: type[Exception]) -> str:
-    """Return "rate-limited" for RateLimitedError."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__.removesuffix("Error")).lower()
+def _hyphened(name: str) -> str:
+    """Return "rate-limited" for "RateLimitedError"."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", name.removesuffix("Error")).lower()
 
 
 def _of_search(error: DtragError) -> Problem:

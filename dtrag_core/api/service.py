@@ -51,6 +51,8 @@ class Service:
             self.dao = dao or open_dao(settings.index, breakers=leg_breakers())
             stack.callback(self.dao.engine.close)
             stack.callback(self.dao.executor.close)
+            if isinstance(self.dao.engine, EmbeddedEngine):
+                self.dao.engine.warm_up_batches()
             self.metrics = ServiceMetrics()
             self.controller = guards(settings.capacity)
             self.cache: AnswerCache[Answer] = AnswerCache(settings.cache, settings.cache_s)

@@ -13,7 +13,7 @@ from dtrag_core.index.builder import EMBEDDER
 from dtrag_core.index.filters import FilterIndex
 from dtrag_core.index.manifest import Manifest
 from dtrag_core.index.snapshot import Snapshot
-from dtrag_core.index.warm_up import warm_up
+from dtrag_core.index.warm_up import warm_up, warm_up_batches
 from dtrag_core.ranking import fusion, fusion_batch
 from dtrag_core.text.analyzer import Analyzer
 from dtrag_core.types import FloatArray, Switches
@@ -40,6 +40,10 @@ class EmbeddedEngine:
         self._generations.use("postings")
         warm_up(self.snapshot)
         fusion.warm_up()
+
+    def warm_up_batches(self) -> None:
+        """Load what searches many queries at once, so that nobody waits for it later."""
+        warm_up_batches(self.snapshot)
         fusion_batch.warm_up()
 
     @property
