@@ -1,8 +1,6 @@
 """The master's part: it adds up what its workers measured and writes `result.json` and a report."""
 
-import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +20,12 @@ from dtrag_core.bench.load_verdicts import (
     generator_obstacles,
     judge_load,
     levels,
+    of_scenario,
     side_by_side,
     steps_json,
 )
 from dtrag_core.bench.mixes import Stream
+from dtrag_core.bench.result_file import header
 from dtrag_core.bench.workload import workload_hash
 from dtrag_core.report.load_page import write_load_report
 from load_tests.recording import Merged
@@ -87,14 +87,10 @@ class Total:
 
     def _result(self) -> dict[str, Any]:
         self._watch.__exit__(None, None, None)
-        created, settings, merged = datetime.now(UTC), self.settings, self.merged
+        settings, merged = self.settings, self.merged
         obstacles, lag = self._obstacles(), merged.lag
         return {
-            "kind": KIND,
-            "schema_version": SCHEMA_VERSION,
-            "run_id": f"load-{created:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
-            "created": f"{created:%Y-%m-%dT%H:%M:%SZ}",
-            "environment": {**capture_environment(), "host": self._watch.report.to_json()},
+            **header(KIND, SCHEMA_VERSION, capture_environment(), self._watch.report.to_json()),
             "workload": {**settings.to_json(), "queries_hash": self._hash},
             "http_cost": None,
             "generator": {
@@ -133,4 +129,4 @@ class Total:
             return {"steps": steps_json(levels(searches or everything, shape)), "targets": []}
         cached = (CACHED,) if self.merged.cached.total() else ()
         targets = judge_load(searches, everything, shape.mean, obstacles, cached)
-        return {"steps": None, "targets": [target.to_json() for target in targets]}
+        return {"steps": None, "targets": of_scenario(targets)}

@@ -31,7 +31,7 @@ out = "../reports"  # the result goes into a folder of its own in here
 # %%
 from pathlib import Path
 
-from dtrag_core.bench.peers.compare import PeerPlan
+from dtrag_core.bench.peers.plan import PeerPlan
 from dtrag_core.bench.peers.results import write_peers_result
 from dtrag_core.report import figures_peers, tables_peers
 from dtrag_core.report.peers import measure_peers

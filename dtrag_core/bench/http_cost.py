@@ -45,12 +45,23 @@ async def saturated_and_open(
     }
 
 
-async def measure_noop(
-    bodies: Sequence[bytes], rate: float, seconds: float, cores: Sequence[int]
+async def http_cost(
+    service: SearchService,
+    requests: Sequence[bytes],
+    bodies: Sequence[bytes],
+    rate: float,
+    seconds: float,
+    cores: Sequence[int],
 ) -> dict[str, Any]:
-    """Start the endpoint that finds nothing on `cores` and measure it (`saturated_and_open`)."""
+    """Measure a service, then the endpoint that finds nothing, started on `cores`, likewise.
+
+    Both are asked the same: `bodies` are those of `requests`. `share`: which part of what HTTP
+    alone allows the service reaches.
+    """
+    own = await saturated_and_open(service, requests, rate, seconds)
     with ServiceProcess(NOOP_COMMAND, cores) as process:
         async with HttpClient(Address.of(process.url)) as client:
-            service = SearchService(client, {})
-            requests = service.prepared(SEARCH, bodies)
-            return await saturated_and_open(service, requests, rate, seconds)
+            nothing = SearchService(client, {})
+            same = nothing.prepared(SEARCH, bodies)
+            noop = await saturated_and_open(nothing, same, rate, seconds)
+    return {"noop": noop, "service": own, "share": own["closed_rate"] / noop["closed_rate"]}

@@ -1,21 +1,18 @@
 """A load on the service, from starting it to a verdict (`load.schema.json`)."""
 
 import asyncio
-import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from dtrag_core.bench.capacity import SLO_NS
-from dtrag_core.bench.clock import NS_PER_S, RealClock, StallWatch, precise_loop
+from dtrag_core.bench.clock import RealClock, StallWatch, precise_loop
 from dtrag_core.bench.environment import HostWatch, capture_environment
-from dtrag_core.bench.gates import HOST_STALLS
 from dtrag_core.bench.generator import self_test
 from dtrag_core.bench.histogram import Histogram
 from dtrag_core.bench.http_client import Address, HttpClient
-from dtrag_core.bench.http_cost import measure_noop, saturated_and_open
+from dtrag_core.bench.http_cost import http_cost
 from dtrag_core.bench.http_service import (
     SearchService,
     fetch_queries,
@@ -27,16 +24,18 @@ from dtrag_core.bench.load_plan import LoadPlan
 from dtrag_core.bench.load_result import LoadResult
 from dtrag_core.bench.load_results import KIND, SCHEMA_VERSION, stream_json
 from dtrag_core.bench.load_settings import LoadSettings
-from dtrag_core.bench.load_tasks import STALLS_EXCUSE
 from dtrag_core.bench.load_verdicts import (
     CACHED,
     generator_obstacles,
+    host_stalls,
     judge_load,
     levels,
+    of_scenario,
     side_by_side,
     steps_json,
 )
 from dtrag_core.bench.mixes import SEARCH, Stream, make_mix
+from dtrag_core.bench.result_file import header
 from dtrag_core.bench.scenarios import STEPS
 from dtrag_core.bench.service_process import Cores, ServiceProcess, kept_to
 from dtrag_core.bench.service_session import tick, warm
@@ -79,13 +78,8 @@ def run_service_load(settings: LoadSettings, target: Target, progress: Progress)
             run = _Run(settings, target, url, cores, process, progress)
             measured = runner.run(run.measure(queries))
         environment = capture_environment()
-    created = datetime.now(UTC)
     return {
-        "kind": KIND,
-        "schema_version": SCHEMA_VERSION,
-        "run_id": f"load-{created:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
-        "created": f"{created:%Y-%m-%dT%H:%M:%SZ}",
-        "environment": {**environment, "host": watch.report.to_json()},
+        **header(KIND, SCHEMA_VERSION, environment, watch.report.to_json()),
         **measured,
     }
 
@@ -152,9 +146,7 @@ class _Run:
         rate = self.settings.rate
         self.progress("the cost of HTTP", 0, None)
         requests = service.prepared(SEARCH, plain.bodies)
-        own = await saturated_and_open(service, requests, rate, seconds)
-        noop = await measure_noop(plain.bodies, rate, seconds, self.cores.service)
-        return {"noop": noop, "service": own, "share": own["closed_rate"] / noop["closed_rate"]}
+        return await http_cost(service, requests, plain.bodies, rate, seconds, self.cores.service)
 
     def _plan(self, stream: Stream, place: int) -> LoadPlan:
         return LoadPlan.shaped(
@@ -242,13 +234,11 @@ class _Run:
         if self.settings.scenario == "steps":
             searches = side_by_side(searching) if searching else everything
             return {"steps": steps_json(levels(searches, self.shape)), "targets": []}
-        lost = sum(stalls_ns) / NS_PER_S
-        stalled = (HOST_STALLS,) if lost > STALLS_EXCUSE * self.shape.seconds else ()
         targets = judge_load(
             side_by_side(searching) if searching else [],
             everything,
             self.shape.mean,
             obstacles,
-            (*stalled, *((CACHED,) if cached else ())),
+            (*host_stalls(stalls_ns, self.shape.seconds), *((CACHED,) if cached else ())),
         )
-        return {"steps": None, "targets": [target.to_json() for target in targets]}
+        return {"steps": None, "targets": of_scenario(targets)}

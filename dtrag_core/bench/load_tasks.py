@@ -5,17 +5,18 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from dtrag_core.bench.capacity import CapacityResult, Step, find_capacity, judged_step
-from dtrag_core.bench.clock import NS_PER_MS, NS_PER_S, RealClock, Service, StallWatch, T
-from dtrag_core.bench.gates import HOST_STALLS, gate_bracket, gate_errors, gate_percentile
+from dtrag_core.bench.clock import RealClock, Service, StallWatch, T
+from dtrag_core.bench.gates import gate_bracket
 from dtrag_core.bench.generator import self_test
 from dtrag_core.bench.load import run_load
 from dtrag_core.bench.load_plan import LoadPlan
+from dtrag_core.bench.load_verdicts import host_stalls, judge_load
+from dtrag_core.bench.service_session import tick
 from dtrag_core.bench.settings import MeasureSettings
 from dtrag_core.targets import PERFORMANCE_TARGETS
 from dtrag_core.types import Progress
 
 _EXTRA_RATE_SECONDS: Final = 10.0
-STALLS_EXCUSE: Final = 0.01  # of the run's time: less cannot move a P95 past its target
 
 
 async def measure_load(
@@ -25,29 +26,19 @@ async def measure_load(
     plan = LoadPlan(settings.rate, settings.load_seconds, settings.segments, seed=settings.seed)
     audit = await self_test(settings.rate, RealClock(), seed=settings.seed)
     stage = f"load at {settings.rate:g}/s"
-    ticking = asyncio.create_task(_tick(progress, stage, int(settings.load_seconds)))
+    ticking = asyncio.create_task(tick(progress, stage, int(settings.load_seconds)))
     with StallWatch() as stalls:
         result = await run_load(service, requests, plan, RealClock())
     ticking.cancel()
-    promised = PERFORMANCE_TARGETS["throughput_qps"].bound
-    slow = (f"loaded at {settings.rate:g}/s, the promise is for {promised:g}/s",)
-    obstacles = (
-        *result.obstacles(),
-        *audit.obstacles(),
-        *(slow if settings.rate < promised else ()),
+    targets = judge_load(
+        result.segments,
+        result.segments,
+        settings.rate,
+        (*result.obstacles(), *audit.obstacles()),
+        host_stalls(stalls.stalls_ns, result.seconds),
     )
-    lost = sum(stalls.stalls_ns) / NS_PER_S
-    stalled = (HOST_STALLS,) if lost > STALLS_EXCUSE * result.seconds else ()
-    p95 = gate_percentile(
-        PERFORMANCE_TARGETS["p95_latency_ms"],
-        0.95,
-        result.exceedances(),
-        NS_PER_MS,
-        (*obstacles, *stalled),
-    )
-    errors = gate_errors(PERFORMANCE_TARGETS["error_rate"], result.failed, result.sent, obstacles)
     return {
-        "targets": [p95.to_json(), errors.to_json()],
+        "targets": [target.to_json() for target in targets],
         "load": {
             **result.to_json(),
             "percentiles_ms": result.histogram.percentiles_ms(result.failed),
@@ -111,9 +102,3 @@ async def search_capacity(
         budget_s=settings.capacity_seconds,
         on_step=on_step,
     )
-
-
-async def _tick(progress: Progress, stage: str, seconds: int) -> None:
-    for second in range(1, seconds + 1):
-        await asyncio.sleep(1)
-        progress(stage, second, seconds)

@@ -6,8 +6,14 @@ from itertools import pairwise
 from typing import Any, Final
 
 from dtrag_core.bench.capacity import SLO_ERRORS, SLO_NS
-from dtrag_core.bench.clock import NS_PER_MS
-from dtrag_core.bench.gates import SATURATED, TargetResult, gate_errors, gate_percentile
+from dtrag_core.bench.clock import NS_PER_MS, NS_PER_S
+from dtrag_core.bench.gates import (
+    HOST_STALLS,
+    SATURATED,
+    TargetResult,
+    gate_errors,
+    gate_percentile,
+)
 from dtrag_core.bench.generator import LATE_NS
 from dtrag_core.bench.histogram import Histogram
 from dtrag_core.bench.load_result import Segment
@@ -19,6 +25,8 @@ CLOSED_LOOP: Final = "closed loop: a stall hides the requests that should have c
 CACHED: Final = "answers came from the cache"
 BUSY: Final = 0.95
 """More than this share of its core, and the generator may have been what was slow."""
+
+STALLS_EXCUSE: Final = 0.01  # of the run's time: less cannot move a P95 past its target
 
 P95_DEFINITION: Final = (
     "P95 of searches at the service over HTTP, open-loop arrivals of the scenario, cache off, from "
@@ -97,6 +105,11 @@ def generator_obstacles(lag: Histogram | None, cpu_share: float | None) -> tuple
     return (SATURATED,) if late or busy else ()
 
 
+def host_stalls(stalls_ns: Sequence[int], seconds: float) -> tuple[str, ...]:
+    """Return that the host stood still for too much of a run to judge its P95, if it did."""
+    return (HOST_STALLS,) if sum(stalls_ns) / NS_PER_S > STALLS_EXCUSE * seconds else ()
+
+
 def judge_load(
     searches: Sequence[Segment],
     everything: Sequence[Segment],
@@ -121,7 +134,13 @@ def judge_load(
     )
     whole = Segment.merge(everything)
     errors = gate_errors(PERFORMANCE_TARGETS["error_rate"], whole.failed, whole.sent, hindered)
+    return [p95, errors]
+
+
+def of_scenario(targets: Sequence[TargetResult]) -> list[dict[str, Any]]:
+    """Return the verdicts on a scenario as JSON, P95 and errors defined by its arrivals."""
+    definitions = (P95_DEFINITION, ERRORS_DEFINITION)
     return [
-        replace(p95, definition=P95_DEFINITION),
-        replace(errors, definition=ERRORS_DEFINITION),
+        replace(target, definition=definition).to_json()
+        for target, definition in zip(targets, definitions, strict=True)
     ]

@@ -3,8 +3,10 @@
 import json
 import os
 import tempfile
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,23 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from dtrag_core.errors import ResultError
+
+
+def header(
+    kind: str, schema_version: int, environment: Mapping[str, Any], host: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what every result begins with: kind, version, name and time of the run, environment.
+
+    `host`: what else ran on the machine meanwhile, as JSON.
+    """
+    created = datetime.now(UTC)
+    return {
+        "kind": kind,
+        "schema_version": schema_version,
+        "run_id": f"{kind}-{created:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
+        "created": f"{created:%Y-%m-%dT%H:%M:%SZ}",
+        "environment": {**environment, "host": dict(host)},
+    }
 
 
 def check_free(path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,12 @@ START_S: Final = 300.0
 """An index may have to be built first."""
 
 _STOP_S: Final = 20.0
+
+
+def serve_command(*options: str) -> list[str]:
+    """Return the command that serves on a free port of this machine; options say what, and how."""
+    serve = (sys.executable, "-m", "dtrag_core.cli", "serve")
+    return [*serve, "--host", "127.0.0.1", "--port", "0", *options]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ with one of the mix's capacity for the hit rate, and on a copy of the index that
 """
 
 import asyncio
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,13 +16,13 @@ import orjson
 
 from dtrag_core.bench.cache_mix import answers_json
 from dtrag_core.bench.clock import RealClock, quiet_gc
-from dtrag_core.bench.http_cost import measure_noop, saturated_and_open
+from dtrag_core.bench.http_cost import http_cost
 from dtrag_core.bench.http_service import SearchService
 from dtrag_core.bench.ingest import RATE, linked_copy
 from dtrag_core.bench.ingest_feed import FeedOrder
 from dtrag_core.bench.ingest_writer import WriterProcess
 from dtrag_core.bench.load_tasks import measure_capacity, measure_load, search_capacity
-from dtrag_core.bench.service_process import Cores, ServiceProcess
+from dtrag_core.bench.service_process import Cores, ServiceProcess, serve_command
 from dtrag_core.bench.service_session import run_on_service
 from dtrag_core.bench.settings import MeasureSettings
 from dtrag_core.bench.tasks import TaskInput
@@ -35,12 +34,6 @@ from dtrag_core.types import Progress
 _COST_SECONDS: Final = 5.0
 
 
-def serve_command(directory: Path, *more: str) -> list[str]:
-    """Return the command that serves an index directory on a free port of this machine."""
-    serve = (sys.executable, "-m", "dtrag_core.cli", "serve", str(directory))
-    return [*serve, "--host", "127.0.0.1", "--port", "0", *more]
-
-
 def service(task: TaskInput, progress: Progress) -> dict[str, Any]:
     """Measure the service: load, capacity, what HTTP costs, hit rate, capacity beside a writer.
 
@@ -50,7 +43,7 @@ def service(task: TaskInput, progress: Progress) -> dict[str, Any]:
     bodies = bodies_of(task.queries, task.settings)
     with jobs_apart() as jobs:
         plain = run_on_service(
-            serve_command(task.location, "--no-cache", *jobs),
+            serve_command(str(task.location), "--no-cache", *jobs),
             bodies,
             lambda process, sends, requests: _plain(sends, requests, bodies, task, progress),
         )
@@ -95,18 +88,13 @@ async def _plain(
     capacity = await measure_capacity(sends, requests, settings, progress)
     progress("what HTTP costs", 0, None)
     seconds = min(_COST_SECONDS, settings.capacity_seconds)
-    cost = {
-        "service": await saturated_and_open(sends, requests, settings.rate, seconds),
-        "noop": await measure_noop(bodies, settings.rate, seconds, Cores.split().service),
-    }
+    cores = Cores.split().service
+    cost = await http_cost(sends, requests, bodies, settings.rate, seconds, cores)
     return {
         **load,
         **capacity,
         "targets": [*load["targets"], *capacity["targets"]],
-        "http_cost": {
-            **cost,
-            "share": cost["service"]["closed_rate"] / cost["noop"]["closed_rate"],
-        },
+        "http_cost": cost,
     }
 
 
@@ -139,7 +127,7 @@ def _cached(task: TaskInput, jobs: Sequence[str], progress: Progress) -> dict[st
             "miss": answers_json(taken[0]),
         }
 
-    command = serve_command(task.location, "--cache-size", str(mix.capacity), *jobs)
+    command = serve_command(str(task.location), "--cache-size", str(mix.capacity), *jobs)
     return run_on_service(command, bodies, stream, warmup=0)
 
 
@@ -165,4 +153,4 @@ def _beside_a_writer(
             found = await search_capacity(sends, requests, settings, progress)
             return found.to_json()
 
-        return run_on_service(serve_command(copy, "--no-cache", *jobs), bodies, searched)
+        return run_on_service(serve_command(str(copy), "--no-cache", *jobs), bodies, searched)

@@ -13,9 +13,9 @@ from dtrag_core.bench.http_cost import CONNECTIONS
 from dtrag_core.bench.http_service import SearchService
 from dtrag_core.bench.mixes import SEARCH
 from dtrag_core.bench.overload import OverloadPlan, overload
-from dtrag_core.bench.service_process import Cores, ServiceProcess, kept_to
+from dtrag_core.bench.service_process import Cores, ServiceProcess, kept_to, serve_command
 from dtrag_core.bench.service_session import run_on_service, tick, warm
-from dtrag_core.bench.service_task import bodies_of, jobs_apart, serve_command
+from dtrag_core.bench.service_task import bodies_of, jobs_apart
 from dtrag_core.bench.statistics import ratio_interval
 from dtrag_core.bench.tasks import TaskInput
 from dtrag_core.types import Progress
@@ -60,7 +60,9 @@ def _overload(
             ticking.cancel()
         return found.to_json()
 
-    return run_on_service(serve_command(task.location, "--no-cache", *jobs), bodies, overloaded)
+    return run_on_service(
+        serve_command(str(task.location), "--no-cache", *jobs), bodies, overloaded
+    )
 
 
 def _batching(
@@ -71,7 +73,7 @@ def _batching(
     `ratio`: of the throughputs, over the rounds. Throughput of a closed loop, never a latency.
     """
     cores = Cores.split()
-    plain = serve_command(task.location, "--no-cache", *jobs)
+    plain = serve_command(str(task.location), "--no-cache", *jobs)
 
     async def main(urls: Sequence[str]) -> list[tuple[float, float]]:
         async with HttpClient(Address.of(urls[0])) as first, HttpClient(Address.of(urls[1])) as two:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +13,6 @@ from dtrag_core.cli.output import note, say, say_json, table
 from dtrag_core.cli.progress import shown_progress
 
 KEY: Final = "DTRAG_API_KEY"
-SERVE: Final = (sys.executable, "-m", "dtrag_core.cli", "serve")
 _EXAMPLES: Final = f"""\
   dtrag load                                     50/s for 2 minutes, distinct queries, cache off
   dtrag load --scenario steps --rate 500 --gate
@@ -65,22 +63,11 @@ def register(commands: Commands) -> None:
     add_gate(parser)
 
 
-def serve_command(
-    dataset: str, workers: int, more: tuple[str, ...] = (), *, cache: bool = False
-) -> list[str]:
-    """Return the command that starts the service for a load: no key needed, a free port."""
-    return [
-        *SERVE,
-        *("--dataset", dataset, "--host", "127.0.0.1", "--port", "0", "--workers", str(workers)),
-        "--cache" if cache else "--no-cache",
-        *more,
-    ]
-
-
 def _run(args: argparse.Namespace) -> int:
     from dtrag_core.bench.load_results import write_load_result
     from dtrag_core.bench.load_run import Target, run_service_load
     from dtrag_core.bench.load_settings import LoadSettings
+    from dtrag_core.bench.service_process import serve_command
     from dtrag_core.errors import InvalidRequestError
     from dtrag_core.report.load_page import write_load_report
 
@@ -101,7 +88,8 @@ def _run(args: argparse.Namespace) -> int:
     key = os.environ.get(KEY)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     dataset = settings.dataset or ""
-    command = serve_command(dataset, args.workers, tuple(args.serve), cache=args.cache)
+    options = ("--workers", str(args.workers), "--cache" if args.cache else "--no-cache")
+    command = serve_command("--dataset", dataset, *options, *args.serve)
     target = Target(() if args.url else command, args.url, args.workers, headers)
     with shown_progress() as progress:
         result = run_service_load(settings, target, progress)

@@ -59,7 +59,7 @@ def register(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from dtrag_core.bench.peers.compare import PeerPlan
+    from dtrag_core.bench.peers.plan import PeerPlan
     from dtrag_core.bench.peers.results import write_peers_result
     from dtrag_core.report.peers import measure_peers
 

@@ -110,13 +110,13 @@ def _kill(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _soak(args: argparse.Namespace) -> dict[str, Any]:
+    from dtrag_core.bench.service_process import serve_command
     from dtrag_core.bench.soak import SoakPlan, run_soak
-    from dtrag_core.cli.load import serve_command
     from dtrag_core.errors import MeasuringError
     from dtrag_core.report.tables_service import slopes
 
     plan = SoakPlan(args.rate, 60 * args.soak, seed=args.seed)
-    command = serve_command(args.dataset, workers=1)
+    command = serve_command("--dataset", args.dataset, "--no-cache")
     try:
         with shown_progress() as progress:
             result = run_soak(command, args.dataset, plan, progress)

@@ -19,7 +19,8 @@ from dtrag_core.index.filters import SegmentFilters, write_filters
 from dtrag_core.index.forward import ForwardIndex
 from dtrag_core.index.ivf import SegmentVectors, encode_rows, list_bounds
 from dtrag_core.index.manifest import SEGMENTS, SegmentEntry
-from dtrag_core.index.postings import Postings, build_postings
+from dtrag_core.index.postings import Postings
+from dtrag_core.index.postings_building import build_postings
 from dtrag_core.index.segment_content import SegmentContent
 from dtrag_core.index.vectors import padded
 from dtrag_core.index.vocabulary import Vocabulary

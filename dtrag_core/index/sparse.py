@@ -22,7 +22,8 @@ from dtrag_core.errors import BuildError, DataError, InvalidRequestError
 from dtrag_core.index.arrays import mapped, mapped_group, write_group
 from dtrag_core.index.bm25_segments import BM25Index, SegmentPostings
 from dtrag_core.index.forward import ForwardIndex
-from dtrag_core.index.postings import Postings, build_postings
+from dtrag_core.index.postings import Postings
+from dtrag_core.index.postings_building import build_postings
 from dtrag_core.index.replacing import replacing
 from dtrag_core.index.vocabulary import Vocabulary
 

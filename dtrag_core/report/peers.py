@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from dtrag_core.bench.peers.compare import PeerPlan, compare_peers
+from dtrag_core.bench.peers.compare import compare_peers
 from dtrag_core.bench.peers.corpus import prepare_corpus
+from dtrag_core.bench.peers.plan import PeerPlan
 from dtrag_core.bench.peers.registry import DEFAULT, load_peers
 from dtrag_core.config import BM25Settings, cache_root
 from dtrag_core.datasets.registry import open_dataset

@@ -53,7 +53,7 @@ def test_what_cannot_be_done_is_refused_before_the_first_kill(
 
 
 def test_a_folder_with_files_is_left_alone(dtrag: Dtrag, notes: Path) -> None:
-    refused = dtrag("torture", "--dir", notes.parent)
+    refused = dtrag("torture", "--soak", "0", "--dir", notes.parent)
     assert refused.returncode == ExitCode.USAGE
     assert "not empty" in refused.stderr
     assert notes.exists()

@@ -10,10 +10,10 @@ from dtrag_core.index.forward import ForwardIndex
 from dtrag_core.index.postings import (
     BLOCK,
     Postings,
-    build_postings,
     frequency_of,
     length_norm,
 )
+from dtrag_core.index.postings_building import build_postings
 
 TERMS = 6
 ROWS = st.lists(

@@ -5,12 +5,10 @@ cores. The environment's thread settings are recorded with the result.
 """
 
 import asyncio
-import uuid
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -20,60 +18,26 @@ from dtrag_core.bench.histogram import Histogram
 from dtrag_core.bench.peers.base import OpenPeer, Peer, PeerCorpus, PeerQuery
 from dtrag_core.bench.peers.corpus import Prepared
 from dtrag_core.bench.peers.dtrag import NAME
-from dtrag_core.bench.peers.quality import Asked, Judge
+from dtrag_core.bench.peers.plan import BM25, COMPARISONS, HYBRID, PeerPlan
+from dtrag_core.bench.peers.quality import Judge
+from dtrag_core.bench.peers.queries import judged_queries, timed_queries, tuning_queries
 from dtrag_core.bench.peers.ratios import p95_ratio
 from dtrag_core.bench.peers.recall import ExactNearest
 from dtrag_core.bench.peers.results import KIND, SCHEMA_VERSION
 from dtrag_core.bench.peers.store import Built, built
 from dtrag_core.bench.peers.template import NumpyPeer
 from dtrag_core.bench.peers.tuning import Tuned, TunedSearch, tune
+from dtrag_core.bench.result_file import header
 from dtrag_core.bench.rounds import RoundsResult, ratio, reference_kernel, run_rounds
-from dtrag_core.bench.workload import distinct_queries, round_queries, workload_hash
+from dtrag_core.bench.workload import workload_hash
 from dtrag_core.datasets.base import Dataset
-from dtrag_core.errors import InvalidRequestError, MeasuringError
 from dtrag_core.types import Progress
 
 T = TypeVar("T")
 
-BM25, HYBRID = COMPARISONS = ("bm25", "hybrid")
-RECALL_FLOOR: Final = 0.99
-_TUNING_QUERIES: Final = 200
 AGAIN: Final = "baseline, again"
 """The A/A arm: the engine that ratios are to, under another name."""
 THREADS: Final = "native thread pools are not held at one thread; see environment"
-
-
-@dataclass(frozen=True, slots=True)
-class PeerPlan:
-    """What is measured: `rounds` of `queries` each, the top `k`, hybrid legs `depth` deep.
-
-    `judged` caps the queries that quality is measured on; `comparisons` are of `COMPARISONS`.
-    `recall_floor` is the vector legs' recall@10 that each engine is tuned to; 0 leaves each at what
-    its documentation recommends.
-    """
-
-    comparisons: tuple[str, ...] = COMPARISONS
-    rounds: int = 30
-    queries: int = 40
-    warmup: int = 50
-    judged: int = 300
-    k: int = 10
-    depth: int = 50
-    seed: int = 0
-    recall_floor: float = RECALL_FLOOR
-
-    def __post_init__(self) -> None:
-        if min(self.rounds, self.queries, self.judged, self.k) < 1 or self.warmup < 1:
-            raise InvalidRequestError(
-                f"rounds, queries, warm-up, judged and k must be at least 1, got {self.rounds}, "
-                f"{self.queries}, {self.warmup}, {self.judged} and {self.k}"
-            )
-        if self.depth < self.k:
-            raise InvalidRequestError(
-                f"the legs' depth must be at least k, got depth {self.depth} and k {self.k}"
-            )
-        if not 0 <= self.recall_floor <= 1:
-            raise InvalidRequestError(f"the recall floor must be in 0..1, got {self.recall_floor}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +61,8 @@ def compare_peers(
     build does.
     """
     engines, reasons = peers
-    queries = _queries(dataset, prepared, plan)
-    asked = _asked(dataset, prepared, queries, plan)
+    queries = timed_queries(dataset, prepared, plan)
+    asked = judged_queries(dataset, prepared, queries, plan)
     corpus = prepared.corpus
     # One after the other, so that no two builds are in memory at once.
     indexes = [built(peer, corpus, progress) for peer in engines]
@@ -114,17 +78,12 @@ def compare_peers(
         judge = Judge(corpus, exact, asked, progress)
         tuned: dict[str, Tuned] = {}
         if HYBRID in plan.comparisons and plan.recall_floor:
-            held_out = _held_out(dataset, prepared) or queries[: plan.warmup]
+            held_out = tuning_queries(dataset, prepared) or queries[: plan.warmup]
             tuned = _run(_tune(members, held_out, prepared.corpus, plan, progress))
         measured = _run(_measure(members, judge, queries, plan, corpus.chunks, progress))
         environment = capture_environment()
-    created = datetime.now(UTC)
     return {
-        "kind": KIND,
-        "schema_version": SCHEMA_VERSION,
-        "run_id": f"peers-{created:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
-        "created": f"{created:%Y-%m-%dT%H:%M:%SZ}",
-        "environment": {**environment, "host": watch.report.to_json()},
+        **header(KIND, SCHEMA_VERSION, environment, watch.report.to_json()),
         "dataset": {
             "spec": dataset.info.spec,
             "fingerprint": dataset.info.fingerprint,
@@ -157,33 +116,6 @@ def _run(job: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(job)
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, job).result()
-
-
-def _queries(dataset: Dataset, prepared: Prepared, plan: PeerPlan) -> list[PeerQuery]:
-    """Return warm-up and rounds in one list; a query without a token is answered by no engine."""
-    wanted = plan.warmup + plan.rounds * plan.queries
-    texts = distinct_queries(dataset, wanted + wanted // 10, plan.seed, wanted)
-    found = [query for query in map(prepared.query, texts) if query.terms]
-    if len(found) < wanted:
-        raise MeasuringError(
-            f"{dataset.info.spec} yields {len(found):,} queries with a token, {wanted:,} are "
-            "needed; ask for fewer rounds or queries"
-        )
-    order = round_queries([query.text for query in found], 1, wanted, 0, plan.seed).batches[0]
-    by_text = {query.text: query for query in found}
-    return [by_text[text] for text in order]
-
-
-def _asked(
-    dataset: Dataset, prepared: Prepared, queries: Sequence[PeerQuery], plan: PeerPlan
-) -> list[Asked]:
-    """Return the queries of the quality: judged ones, evenly spaced, or else timed ones."""
-    test = dataset.queries("test")
-    few = min(len(test), plan.judged)
-    judged = [test[number * len(test) // few] for number in range(few)]
-    asked = [Asked(prepared.query(query.text), query.relevant) for query in judged]
-    found = [one for one in asked if one.query.terms]
-    return found or [Asked(query, {}) for query in queries[: plan.judged]]
 
 
 async def _measure(
@@ -286,13 +218,6 @@ def _ratios(rounds: RoundsResult, name: str, baseline: str) -> dict[str, Any]:
         "mean_ratio": ratio([rounds], name, baseline).to_json(),
         "p95_ratio": None if tail is None else tail.to_json(),
     }
-
-
-def _held_out(dataset: Dataset, prepared: Prepared) -> list[PeerQuery]:
-    """Return queries to choose efforts on; quality is measured on others."""
-    train = dataset.queries("train")
-    few = train[:: max(1, len(train) // _TUNING_QUERIES)]
-    return [prepared.query(query.text) for query in few]
 
 
 async def _tune(

@@ -1,8 +1,6 @@
 """A scaling run: every index built, then each measured, every step in a fresh process."""
 
-import uuid
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -10,6 +8,7 @@ from typing import Any, Final
 from dtrag_core.bench.environment import HostWatch, capture_environment
 from dtrag_core.bench.footprint import evict_files
 from dtrag_core.bench.fresh import run_fresh
+from dtrag_core.bench.result_file import header
 from dtrag_core.bench.scaling.growth import fits, ratios
 from dtrag_core.bench.scaling.plan import ScalingPlan, Workload, make_workload
 from dtrag_core.bench.scaling.results import KIND, SCHEMA_VERSION
@@ -38,14 +37,9 @@ def run_scaling(plan: ScalingPlan, builder: str, progress: Progress) -> dict[str
             for size, build in zip(plan.sizes, builds, strict=True)
         ]
         environment = capture_environment()
-    created = datetime.now(UTC)
     info = SyntheticDataset(plan.sizes[0]).info
     return {
-        "kind": KIND,
-        "schema_version": SCHEMA_VERSION,
-        "run_id": f"scaling-{created:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}",
-        "created": f"{created:%Y-%m-%dT%H:%M:%SZ}",
-        "environment": {**environment, "host": watch.report.to_json()},
+        **header(KIND, SCHEMA_VERSION, environment, watch.report.to_json()),
         "settings": {
             **plan.to_json(),
             "warmup": len(workload.warmup),

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from dtrag_core.bench.peers.base import Peer, PeerCorpus
-from dtrag_core.bench.peers.compare import PeerPlan, compare_peers
+from dtrag_core.bench.peers.compare import compare_peers
 from dtrag_core.bench.peers.corpus import Prepared
+from dtrag_core.bench.peers.plan import PeerPlan
 from dtrag_core.bench.peers.registry import load_peers
 from dtrag_core.bench.peers.results import read_peers_result, write_peers_result
 from dtrag_core.bench.peers.store import built
