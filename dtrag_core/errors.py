@@ -155,7 +155,11 @@ class OverloadedError(SearchError):
 
 
 class CircuitOpenError(OverloadedError):
-    """What the request needs has been failing or slow, and is left alone for a while."""
+    """What the request needs (`part`) has been failing or slow, and is left alone for a while."""
+
+    def __init__(self, part: str, problem: str, retry_after_s: float) -> None:
+        super().__init__(f"{part} {problem}", retry_after_s)
+        self.part = part
 
 
 class RateLimitedError(OverloadedError):

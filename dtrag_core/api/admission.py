@@ -7,7 +7,6 @@ up.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -20,14 +19,13 @@ from dtrag_core.api.disconnect import Watch
 from dtrag_core.api.exchange import Exchange, RequestIds
 from dtrag_core.api.json_route import Direct
 from dtrag_core.api.keys import ApiKey, KeyRing
-from dtrag_core.api.problems import Problem, RequestError, problem_of
+from dtrag_core.api.problems import Problem, RequestError, logged_problem
 from dtrag_core.api.rules import Rule, rule_of
 from dtrag_core.api.service import Service
 from dtrag_core.errors import DeadlineExceededError, OverloadedError
 
 CLIENT_LEFT: Final = 499  # never sent: nobody is there; as nginx logs it
 MAX_TIMEOUT_MS: Final = 60_000
-_LOG: Final = logging.getLogger(__name__)
 _NO_KEY: Final = RequestError(
     Problem(
         401,
@@ -139,12 +137,10 @@ class Admission:
         raise RequestError(Problem(422, "invalid-request", detail))
 
     async def _tell(self, exchange: Exchange, error: Exception) -> None:
-        problem = problem_of(error)
-        if problem.status == 500:
-            _LOG.error("request %s failed", exchange.request_id, exc_info=error)
+        problem = logged_problem(error, f"request {exchange.request_id}")
         if not exchange.status:
             await exchange.tell(problem)
-        elif not isinstance(error, OverloadedError | TimeoutError):
+        elif not isinstance(error, OverloadedError | DeadlineExceededError):
             raise error  # the answer has begun: the server has to break it off
 
 

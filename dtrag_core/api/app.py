@@ -16,7 +16,7 @@ from dtrag_core.api.admission import Admission
 from dtrag_core.api.exchange import exchange_of
 from dtrag_core.api.json_route import Direct, JsonRoute
 from dtrag_core.api.openapi import document
-from dtrag_core.api.problems import invalid, problem_of
+from dtrag_core.api.problems import invalid, logged_problem
 from dtrag_core.api.routers.batch_search import batch_router
 from dtrag_core.api.routers.chunks import chunk_router
 from dtrag_core.api.routers.health import health_router, query_router
@@ -73,9 +73,10 @@ def create_app(settings: ServiceSettings, dao: SearchDAO | None = None) -> Admis
 
 async def _tell(request: Request, error: Exception) -> Response:
     exchange = exchange_of(request.scope)
-    problem = (
-        invalid(error.errors()) if isinstance(error, RequestValidationError) else problem_of(error)
-    )
+    if isinstance(error, RequestValidationError):
+        problem = invalid(error.errors())
+    else:
+        problem = logged_problem(error, f"request {exchange.request_id}")
     status, headers, body = exchange.problem(problem)
     response = Response(body, status)
     response.raw_headers = headers

@@ -15,7 +15,7 @@ from dtrag_core.api.jobs.records import JobStatus, Outcome, Problem
 from dtrag_core.api.jobs.runner import JobRunner
 from dtrag_core.api.jobs.store import JobStore
 from dtrag_core.api.keys import ApiKey
-from dtrag_core.api.problems import problem_of
+from dtrag_core.api.problems import logged_problem
 from dtrag_core.api.schemas import BatchBody
 from dtrag_core.errors import OverloadedError
 
@@ -76,7 +76,8 @@ def _outcome(answer: Answer | Exception, took_ms: float) -> Outcome:
     if isinstance(answer, OverloadedError):
         return answer
     if isinstance(answer, Exception):
-        return Problem(orjson.dumps(problem_of(answer).members()).decode())
+        problem = logged_problem(answer, "a query of a batch job")
+        return Problem(orjson.dumps(problem.members()).decode())
     return answer.to_json(from_cache=False, took_ms=took_ms).decode()
 
 

@@ -89,12 +89,20 @@ class BatchComputing:
                 f"the search did not end within {self._hang_s:g} s; a leg may hang"
             ) from None
 
-    async def stream(self, query: str, params: SearchParams) -> AsyncGenerator[bytes, None]:
-        """Yield the hits of a search, parts of lines of JSON that fit the byte budget."""
-        search = partial(self._dao.stream_search, query, params)
+    async def stream(self, query: str, wanted: Wanted) -> AsyncGenerator[bytes, None]:
+        """Yield the hits of a search, parts of lines of JSON that fit the byte budget; and the end.
+
+        Raises as `SearchDAO.stream_search`.
+        """
+        search = partial(
+            self._dao.stream_search, query, wanted.params, allow_degraded=wanted.allow_degraded
+        )
+        hits, degraded = 0, False
         async with aclosing(iterate_apart(search, self._threads)) as parts:
             async for part in parts:
-                yield b"".join(orjson.dumps(_hit(hit)) + b"\n" for hit in part)
+                hits, degraded = hits + len(part.hits), part.degraded
+                yield b"".join(orjson.dumps(_hit(hit)) + b"\n" for hit in part.hits)
+        yield orjson.dumps({"end": True, "hits": hits, "degraded": degraded}) + b"\n"
 
     def close(self) -> None:
         """Wait for nothing that hangs."""

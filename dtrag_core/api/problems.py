@@ -1,5 +1,6 @@
 """Problem details (RFC 9457): what every error of the service becomes."""
 
+import logging
 import math
 import re
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
 from dtrag_core.errors import (
+    CircuitOpenError,
     DataError,
     DeadlineExceededError,
     DtragError,
@@ -26,18 +28,24 @@ from dtrag_core.errors import (
     UnknownJobError,
     UsageError,
 )
+from dtrag_core.search.batch import LEGS
 
 MEDIA_TYPE: Final = b"application/problem+json"
 _TYPE: Final = "urn:dtrag:problem:"
 _MOST_ERRORS: Final = 20
 _MOST_CHARACTERS: Final = 300
+_LEG_RETRY_S: Final = 1.0  # before its breaker opens: that tells how long it stays open
+_LOG: Final = logging.getLogger(__name__)
 
 Headers = list[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is told; `name` says which kind of problem, in words with hyphens."""
+    """What is told; `name` says which kind of problem, in words with hyphens.
+
+    `leg`: the one that failed or is left alone. `secret`: the error says more, for the log only.
+    """
 
     status: int
     name: str
@@ -45,15 +53,18 @@ class Problem:
     errors: tuple[dict[str, Any], ...] = ()
     retry_after_s: float | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    leg: str | None = None
+    secret: bool = False
 
     def members(self) -> dict[str, Any]:
         """Return what is the same for every request that has this problem."""
-        return {
+        members = {
             "type": _TYPE + self.name,
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
         }
+        return members if self.leg is None else {**members, "leg": self.leg}
 
     def to_json(self, request_id: str, instance: str) -> dict[str, Any]:
         """Return all members."""
@@ -71,6 +82,11 @@ class Problem:
         if self.retry_after_s is not None:
             headers.append((b"retry-after", retry_after(self.retry_after_s)))
         return self.status, headers, body
+
+
+_INTERNAL: Final = Problem(
+    500, "internal", "the service failed; its log says more by request_id", secret=True
+)
 
 
 class RequestError(UsageError):
@@ -98,7 +114,15 @@ def problem_of(error: BaseException) -> Problem:
         return _of_overload(error)
     if isinstance(error, DtragError):
         return _of_search(error)
-    return Problem(500, "internal", "the service failed; its log says more by request_id")
+    return _INTERNAL
+
+
+def logged_problem(error: BaseException, where: str) -> Problem:
+    """Return what a client is told of an error; the log is told what the client is not."""
+    problem = problem_of(error)
+    if problem.secret:
+        _LOG.error("%s failed", where, exc_info=error)
+    return problem
 
 
 def invalid(errors: Sequence[ErrorDetails]) -> Problem:
@@ -133,8 +157,9 @@ def _of_framework(error: HTTPException) -> Problem:
 def _of_overload(error: OverloadedError | IndexBusyError) -> Problem:
     if isinstance(error, IndexBusyError):
         return Problem(503, "index-busy", _short(str(error)), retry_after_s=1.0)
+    leg = error.part if isinstance(error, CircuitOpenError) and error.part in LEGS else None
     name = _hyphened(type(error).__name__)
-    return Problem(503, name, _short(str(error)), retry_after_s=error.retry_after_s)
+    return Problem(503, name, _short(str(error)), retry_after_s=error.retry_after_s, leg=leg)
 
 
 @cache
@@ -152,9 +177,19 @@ def _of_search(error: DtragError) -> Problem:
     if isinstance(error, DeadlineExceededError):
         return Problem(504, "deadline-exceeded", detail)
     if isinstance(error, LegFailedError):
-        return Problem(500, "leg-failed", f"the {error.leg} leg failed")
+        return _of_leg(error)
     if isinstance(error, MemoryBudgetError):
         return Problem(422, "result-too-large", detail)
     if isinstance(error, UsageError | DataError | EmbeddingError):
         return Problem(422, "invalid-request", detail)
-    return Problem(500, "internal", "the service failed; its log says more by request_id")
+    return _INTERNAL
+
+
+def _of_leg(error: LegFailedError) -> Problem:
+    cause = error.__cause__
+    if isinstance(cause, UsageError | EmbeddingError):  # the request's fault, not the leg's
+        return problem_of(cause)
+    detail = f"the {error.leg} leg failed; try again, or take an answer without it: allow_degraded"
+    return Problem(
+        503, "leg-failed", detail, retry_after_s=_LEG_RETRY_S, leg=error.leg, secret=True
+    )

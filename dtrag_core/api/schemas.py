@@ -52,6 +52,9 @@ class QueryProblem(BaseModel):
     title: str
     status: int
     detail: str
+    leg: Annotated[
+        str | None, Field(description="embed, bm25 or vector: what failed or is left alone")
+    ] = None
 
 
 class ProblemBody(QueryProblem):
@@ -100,11 +103,10 @@ class SearchBody(_Strict):
 
 
 class StreamBody(SearchBody):
-    """A search whose hits are streamed, so that there may be many; always optimised and whole."""
+    """A search whose hits are streamed, so that there may be many; always optimised."""
 
     topk: Annotated[int, Field(ge=1, le=MAX_STREAMED), WHOLE] = MAX_TOPK
     mode: Literal["optimized"] = "optimized"
-    allow_degraded: Literal[False] = False
 
 
 class HitAnswer(BaseModel):
@@ -137,6 +139,7 @@ class StreamEnd(BaseModel):
 
     end: Literal[True]
     hits: int
+    degraded: bool | None = None
     problem: ProblemBody | None = None
 
 

@@ -250,7 +250,7 @@ def _filters(dao: SearchDAO) -> None:
 def _streaming(dao: SearchDAO) -> None:
     async def streamed() -> list[str]:
         parts = dao.stream_search(QUERY, SearchParams())
-        return [hit.id async for part in parts for hit in part]
+        return [hit.id async for part in parts for hit in part.hits]
 
     _expect("what is streamed", asyncio.run(streamed()), _ids(_search(dao)))
 

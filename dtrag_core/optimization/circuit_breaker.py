@@ -230,7 +230,7 @@ class CircuitBreaker:
         else:
             problem = "has been failing or slow, and is being probed"
             wait = min(self.settings.slow_s, self.settings.open_s)
-        raise CircuitOpenError(f"{self.name} {problem}", wait)
+        raise CircuitOpenError(self.name, problem, wait)
 
     def _refresh(self, now: float) -> None:
         """Make what has become due by `now` happen: the end of being open, slow calls."""

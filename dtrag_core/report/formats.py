@@ -55,7 +55,7 @@ def short(value: float | None) -> str:
 
 def percent(value: float | None, digits: int = 1) -> str:
     """Return a share as a percentage, without the sign."""
-    return NOTHING if value is None else f"{100 * value:.{digits}f}"
+    return NOTHING if value is None else f"{100 * value:z.{digits}f}"
 
 
 def mebibytes(value: float | None) -> str:
@@ -65,7 +65,7 @@ def mebibytes(value: float | None) -> str:
 
 def decimals(value: float | None, digits: int = 3) -> str:
     """Return a number with `digits` decimals."""
-    return NOTHING if value is None else f"{value:.{digits}f}"
+    return NOTHING if value is None else f"{value:z.{digits}f}"
 
 
 def span(low: str, high: str) -> str:

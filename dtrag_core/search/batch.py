@@ -69,6 +69,15 @@ class _Asked:
     allow_degraded: bool
 
 
+@dataclass(frozen=True, slots=True)
+class RankedAlone:
+    """The ranking of one search; `degraded`: one leg failed, and it is by the other alone."""
+
+    ranked: Ranked
+    spans: tuple[Span, ...]
+    degraded: bool
+
+
 class BatchSearch:
     """Answers batches on the calling thread; may be called from several at once.
 
@@ -142,7 +151,10 @@ class BatchSearch:
             else:
                 fitting.append((asked, each))
         ids = np.concatenate([np.zeros(0, np.int32), *(each.ids for _, each in fitting)])
-        chunks, span = timed("fetch", session.fetch, ids)
+        try:
+            chunks, span = timed("fetch", session.fetch, ids)
+        except LegFailedError:
+            return False
         timings = (*spans, span)
         first = 0
         for asked, each in fitting:
@@ -166,9 +178,14 @@ class BatchSearch:
         ranked, span = timed("fuse", rank_batch, session, requests, queries, vectors, found, near)
         return ranked, [*spans, span]
 
-    def _alone(self, session: Session, asked: _Asked) -> Answer:
-        """Search as if there were no other; by one leg if that was allowed and the other failed."""
-        request, mask, spans = asked.request, asked.mask, list[Span]()
+    def rank_alone(
+        self, session: Session, request: SearchRequest, mask: Mask | None, *, allow_degraded: bool
+    ) -> RankedAlone:
+        """Rank as if there were no other search; by one leg if allowed and the other failed.
+
+        Raises LegFailedError, or CircuitOpenError for a leg that is left alone.
+        """
+        spans: list[Span] = []
         run = partial(self._attempt, spans)
         query, params = request.query, request.params
         vector = run(EMBED, partial(self._engine.embed_query, query))
@@ -179,26 +196,29 @@ class BatchSearch:
         else:
             near = run(VECTOR, partial(session.vector_leg, vector, params.vector_topk, mask))
         failed = [leg for leg in (found, near) if isinstance(leg, Exception)]
-        if len(failed) == 2 or (failed and not asked.allow_degraded):
-            return failed[0]
+        if len(failed) == 2 or (failed and not allow_degraded):
+            raise failed[0]
+        if (
+            isinstance(found, Exception)
+            or isinstance(near, Exception)
+            or isinstance(vector, Exception)
+        ):
+            return RankedAlone(rank_by_one_leg(session, request, found, near), tuple(spans), True)
+        legs = LegsOutcome(found, near, vector, (), overlapped=False)
+        ranked, span = timed("fuse", rank, session, request, legs)
+        return RankedAlone(ranked, (*spans, span), False)
+
+    def _alone(self, session: Session, asked: _Asked) -> Answer:
         try:
-            if (
-                isinstance(found, Exception)
-                or isinstance(near, Exception)
-                or isinstance(vector, Exception)
-            ):
-                ranked = rank_by_one_leg(session, request, found, near)
-            else:
-                legs = LegsOutcome(found, near, vector, (), overlapped=False)
-                ranked, span = timed("fuse", rank, session, request, legs)
-                spans.append(span)
-            check_budget(session, ranked, self._byte_budget)
-            chunks, span = timed("fetch", session.fetch, ranked.ids)
+            found = self.rank_alone(
+                session, asked.request, asked.mask, allow_degraded=asked.allow_degraded
+            )
+            check_budget(session, found.ranked, self._byte_budget)
+            chunks, span = timed("fetch", session.fetch, found.ranked.ids)
         except DtragError as error:
             return error
-        hits = hits_of(ranked, chunks)
-        timings = (*spans, span)
-        return self._result(hits, request.mode, timings, "in_turn", degraded=bool(failed))
+        hits, timings = hits_of(found.ranked, chunks), (*found.spans, span)
+        return self._result(hits, asked.request.mode, timings, "in_turn", degraded=found.degraded)
 
     def _result(
         self,

@@ -51,13 +51,21 @@ class SearchCaches:
     embeddings: SingleFlightCache[FloatArray]
 
 
+@dataclass(frozen=True, slots=True)
+class HitPart:
+    """Some of the hits of a streamed search, in order; `degraded` as of a `SearchResult`."""
+
+    hits: tuple[Hit, ...]
+    degraded: bool
+
+
 class SearchDAO:
     """Searches one engine on the legacy or the optimised path; the caller says which.
 
     `switches` are those of the optimised path, so that each optimisation can be measured alone.
-    `caches` is None (off) unless asked for, and serves the optimised path only. `search_batch`
-    answers many requests at once, without caches, on the calling thread; `breakers` of its legs are
-    as `BatchSearch` takes them.
+    `caches` is None (off) unless asked for, and serves `hybrid_search` on the optimised path.
+    `search_batch` answers many requests at once, without caches, on the calling thread; `breakers`
+    of its legs and of streamed searches are as `BatchSearch` takes them.
     """
 
     def __init__(
@@ -143,17 +151,25 @@ class SearchDAO:
         self,
         query: str,
         params: SearchParams,
-    ) -> AsyncIterator[tuple[Hit, ...]]:
+        *,
+        allow_degraded: bool = False,
+    ) -> AsyncIterator[HitPart]:
         """Yield the hits of an optimised search in order, in parts that fit the byte budget.
 
-        Only ids and scores of all hits are held; texts are read part by part.
+        Only ids and scores of all hits are held; texts are read part by part. The legs run in turn,
+        as the breakers let them; with `allow_degraded` the hits are rather those of one leg than
+        none if the other fails. There is a part even if there is no hit. Raises LegFailedError, or
+        CircuitOpenError for a leg that is left alone.
         """
         session = self.engine.session(self.switches)
         request = _normalize(session, query, params, "optimized")
-        ranked, _ = timed("fuse", rank, session, request, await self._legs(session, request))
+        mask = session.compile_filters(request.params.filters)
+        found = self.search_batch.rank_alone(session, request, mask, allow_degraded=allow_degraded)
+        if not len(found.ranked.ids):
+            yield HitPart((), found.degraded)
         read = partial(self._parts, session)
-        async for part in self.executor.execute_with_memory_optimization(read, ranked):
-            yield part
+        async for hits in self.executor.execute_with_memory_optimization(read, found.ranked):
+            yield HitPart(hits, found.degraded)
 
     async def _execute_optimized_hybrid_search(
         self, session: Session, request: SearchRequest
@@ -210,7 +226,10 @@ class SearchDAO:
         sizes = np.array(session.text_bytes(ranked.ids), np.int64)
         part = max(STREAM_ABOVE_BYTES, int(sizes.max(initial=0)))
         budget = min(self.executor.byte_budget, part)
-        return (_fetch(session, ranked, part) for part in stream_slices(sizes, budget))
+        return (
+            timed("fetch", _fetch, session, ranked, part)[0]
+            for part in stream_slices(sizes, budget)
+        )
 
 
 def _normalize(session: Session, query: str, params: SearchParams, mode: Mode) -> SearchRequest:

@@ -61,7 +61,7 @@ def test_topk_is_cut_to_the_corpus(service: Service) -> None:
         for line in service.post("/search/stream", query="file", topk=100_000).text.splitlines()
     ]
 
-    assert lines[-1] == {"end": True, "hits": chunks}
+    assert lines[-1] == {"end": True, "hits": chunks, "degraded": False}
     assert [line["rank"] for line in lines[:-1]] == list(range(1, chunks + 1))
     assert len(service.post("/search", query="file", topk=1_000).json()["hits"]) == 1_000
 

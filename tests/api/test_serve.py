@@ -190,7 +190,7 @@ def test_a_stream_is_whole_lines_with_an_end(one: Served) -> None:
     with httpx.stream("POST", f"{one.url}/search/stream", json=body, timeout=30) as answer:
         assert answer.headers["content-type"].startswith("application/x-ndjson")
         lines = [json.loads(line) for line in answer.iter_lines()]
-    assert lines[-1] == {"end": True, "hits": len(lines) - 1}
+    assert lines[-1] == {"end": True, "hits": len(lines) - 1, "degraded": False}
     assert len({line["id"] for line in lines[:-1]}) == len(lines) - 1
 
 

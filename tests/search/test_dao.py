@@ -18,7 +18,7 @@ from dtrag_core.errors import (
 )
 from dtrag_core.optimization.async_executor import AsyncExecutionOptimizer
 from dtrag_core.search.cache import SingleFlightCache
-from dtrag_core.search.dao import SearchCaches, SearchDAO
+from dtrag_core.search.dao import HitPart, SearchCaches, SearchDAO
 from dtrag_core.types import (
     LEGACY,
     OPTIMIZED,
@@ -236,12 +236,12 @@ def test_embeddings_are_cached_apart_from_results(cached: SearchDAO) -> None:
 def test_streaming_yields_what_a_whole_search_finds(dao: SearchDAO) -> None:
     params = SearchParams(200, 200, 200, 400)
 
-    async def streamed() -> list[tuple[Hit, ...]]:
+    async def streamed() -> list[HitPart]:
         return [part async for part in dao.stream_search("read a file", params)]
 
     whole = run(dao.hybrid_search("read a file", None, 200, 200, 200, 400))
     parts = run(streamed())
-    assert [hit for part in parts for hit in part] == list(whole.hits)
+    assert [hit for part in parts for hit in part.hits] == list(whole.hits)
 
 
 def test_texts_beyond_the_byte_budget_are_refused_but_can_be_streamed(
@@ -252,7 +252,7 @@ def test_texts_beyond_the_byte_budget_are_refused_but_can_be_streamed(
 
     async def streamed() -> list[int]:
         return [
-            sum(len(hit.chunk.text.encode()) for hit in part)
+            sum(len(hit.chunk.text.encode()) for hit in part.hits)
             async for part in dao.stream_search("read a file", params)
         ]
 

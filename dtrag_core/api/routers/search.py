@@ -12,14 +12,14 @@ from starlette.responses import Response, StreamingResponse
 from dtrag_core.api.exchange import Exchange, exchange_of
 from dtrag_core.api.json_route import JsonRoute, json_response
 from dtrag_core.api.openapi import problems
-from dtrag_core.api.problems import problem_of
+from dtrag_core.api.problems import logged_problem
 from dtrag_core.api.schemas import SearchAnswer, SearchBody, StreamBody
 from dtrag_core.api.service import Service
 
 NDJSON: Final = "application/x-ndjson"
 _LINES: Final[dict[str, Any]] = {
     "description": "A line a hit, as in `hits` of /search; the last line is a StreamEnd: "
-    '{"end": true, "hits": n}. A stream without that line is broken.',
+    '{"end": true, "hits": n, "degraded": false}. A stream without that line is broken.',
     "content": {NDJSON: {"schema": {"type": "string"}}},
 }
 
@@ -45,8 +45,8 @@ def search_router(service: Service) -> APIRouter:
         responses={200: _LINES, **problems(404)},
     )
     async def stream(body: StreamBody, request: Request) -> Response:
-        parts = service.computing.stream(body.query, service.wanted(body).params)
-        first = await anext(parts, b"")  # what cannot be is told before an answer begins
+        parts = service.computing.stream(body.query, service.wanted(body))
+        first = await anext(parts)  # what cannot be is told before an answer begins
         lines = _lines(first, parts, exchange_of(request.scope))
         return StreamingResponse(lines, media_type=NDJSON)
 
@@ -59,11 +59,11 @@ async def _lines(
     hits = first.count(b"\n")
     async with aclosing(parts):
         yield first
-        end: dict[str, object] = {"end": True}
         try:
             async for part in parts:
                 hits += part.count(b"\n")
                 yield part
         except Exception as error:
-            end["problem"] = problem_of(error).to_json(exchange.request_id, "/search/stream")
-        yield orjson.dumps({**end, "hits": hits}) + b"\n"
+            problem = logged_problem(error, f"request {exchange.request_id}")
+            told = problem.to_json(exchange.request_id, "/search/stream")
+            yield orjson.dumps({"end": True, "hits": hits, "problem": told}) + b"\n"
