@@ -64,11 +64,12 @@ async def measure_capacity(
         found.reason,
         found.obstacles(),
     )
+    seconds = min(_EXTRA_RATE_SECONDS, settings.load_seconds)
     extra = [
         await run_load(
             service,
             requests,
-            LoadPlan(rate, _EXTRA_RATE_SECONDS, 2, seed=settings.seed),
+            LoadPlan(rate, seconds, 2, seed=settings.seed),
             RealClock(),
         )
         for rate in settings.rates[1:]

@@ -1,18 +1,20 @@
 """Result files as such: JSON that appears whole or not at all, and fits the schema of its kind."""
 
 import json
+import math
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.validators import extend
 
 from dtrag_core.errors import ResultError
 
@@ -69,6 +71,30 @@ def read_json(file: Path, constant: Callable[[str], Any] | None = None) -> Any: 
         ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ResultError(f"{file} is not JSON: {error}; measure again") from error
+
+
+def _items(
+    validator: Any,  # noqa: ANN401 (what `extend` makes has no public type)
+    items: Any,  # noqa: ANN401 (any schema)
+    instance: Any,  # noqa: ANN401 (any JSON value)
+    schema: Mapping[str, Any],
+) -> Iterator[ValidationError]:
+    """Check whole numbers all at once: a histogram is thousands, and each alone takes 40 us."""
+    plain = isinstance(items, dict) and items.keys() <= {"type", "minimum"}
+    if plain and items.get("type") == "integer" and "prefixItems" not in schema:
+        whole = isinstance(instance, list) and set(map(type, instance)) == {int}
+        if whole and min(instance) >= items.get("minimum", -math.inf):
+            return
+    yield from Draft202012Validator.VALIDATORS["items"](validator, items, instance, schema)
+
+
+_Validator: Final = extend(Draft202012Validator, {"items": _items})
+
+
+def first_error(schema: Mapping[str, Any], value: object) -> ValidationError | None:
+    """Return what best says why a value does not fit a schema; None if it does."""
+    found: ValidationError | None = best_match(_Validator(schema).iter_errors(value))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +156,6 @@ class ResultFile:
         return dict(result)
 
     def _validate(self, result: object, path: Path) -> None:
-        error = best_match(Draft202012Validator(self.schema()).iter_errors(result))
+        error = first_error(self.schema(), result)
         if error is not None:
             raise ResultError(f"{path}: {error.json_path}: {error.message[:200]}")

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import numpy as np
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
 from dtrag_core.bench.histogram import Histogram
-from dtrag_core.bench.result_file import check_free, read_json, write_whole
+from dtrag_core.bench.result_file import check_free, first_error, read_json, write_whole
 from dtrag_core.errors import MeasuringError, ResultError
 from dtrag_core.targets import PERFORMANCE_TARGETS
 
@@ -89,7 +87,7 @@ def _plain(value: object, pointer: str, path: Path) -> Any:  # noqa: ANN401 (any
 
 
 def _validate(result: object, path: Path) -> None:
-    error = best_match(Draft202012Validator(result_schema()).iter_errors(result))
+    error = first_error(result_schema(), result)
     if error is not None:
         pointer = "".join(f"/{_escaped(part)}" for part in error.absolute_path) or "/"
         shown = json.dumps(error.instance)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dtrag_core.bench.histogram import Histogram
+from dtrag_core.bench.result_file import first_error
 from dtrag_core.bench.results import read_result, result_schema, write_result
 from dtrag_core.errors import ResultError
 from dtrag_core.targets import PERFORMANCE_TARGETS
@@ -136,3 +137,12 @@ def test_every_object_of_the_schema_says_what_else_it_may_hold() -> None:
 
     walk(result_schema(), "")
     assert open_objects == []
+
+
+@pytest.mark.parametrize("bad", [-1, 1.5, True, "7", None])
+def test_one_bad_count_among_thousands_is_named(bad: object) -> None:
+    counts: dict[str, Any] = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+    assert first_error(counts, [*range(5_000), 0]) is None
+    error = first_error(counts, [*range(5_000), bad])
+    assert error is not None
+    assert list(error.absolute_path) == [5_000]
