@@ -65,7 +65,7 @@ class ServiceSettings:
     processes of this run share; None if there is one process. `cache`: answers kept, 0 for none,
     each for `cache_s` seconds. `batch_size`: searches computed together at most; 1 turns batching
     off. `timeout_s`: deadline of a request that names none; `hang_s`: after how long a batch is
-    given up.
+    given up. `answer_bytes`: how large the texts of one answer, or of a part of a stream, may be.
     `queries`: what `GET /queries` hands out to load tests; None: there is no such route.
     """
 
@@ -79,6 +79,7 @@ class ServiceSettings:
     batch_size: int = 16
     timeout_s: float = 10.0
     hang_s: float = 5.0
+    answer_bytes: int = 16 << 20
     bodies: BodyLimits = BodyLimits()
     connections: ConnectionLimits = ConnectionLimits()
     capacity: Capacity = Capacity()
