@@ -20,7 +20,7 @@ from dtrag_core.engines.embedded import EmbeddedEngine
 from dtrag_core.errors import IndexDirectoryError, IndexMismatchError
 from dtrag_core.index.builder import BuildPlan, build_index
 from dtrag_core.index.manifest import FORMAT_VERSION, Manifest, read_manifest
-from dtrag_core.optimization.async_executor import AsyncExecutionOptimizer
+from dtrag_core.optimization.async_executor import DEFAULT_BYTE_BUDGET, AsyncExecutionOptimizer
 from dtrag_core.optimization.circuit_breaker import CircuitBreaker
 from dtrag_core.optimization.plans import plans_for
 from dtrag_core.search.cache import SingleFlightCache
@@ -91,14 +91,16 @@ def open_dao(
     switches: Switches = OPTIMIZED,
     cache: bool = False,
     breakers: Mapping[str, CircuitBreaker] | None = None,
+    byte_budget: int = DEFAULT_BYTE_BUDGET,
 ) -> SearchDAO:
     """Open an index directory for searching; `cache` turns on the result and embedding caches.
 
-    `breakers` are those of the legs in batches.
+    `breakers` are those of the legs in batches and streams; `byte_budget` is how large the texts of
+    a result may be.
     """
     caches = SearchCaches(SingleFlightCache(), SingleFlightCache()) if cache else None
     plans = plans_for(overlap=switches.overlap, shards=switches.shards)
-    executor = AsyncExecutionOptimizer(plans=plans)
+    executor = AsyncExecutionOptimizer(byte_budget=byte_budget, plans=plans)
     engine = EmbeddedEngine(directory)
     return SearchDAO(engine, executor, switches=switches, caches=caches, breakers=breakers)
 

@@ -67,7 +67,7 @@ class Admission:
             return
         started = self._clock()
         rule = rule_of(scope["method"], scope["path"])
-        exchange = Exchange(scope, send, self._ids, self._settings.stall_s)
+        exchange = Exchange(scope, send, self._ids)
         try:
             await self._admit(exchange, rule, receive, started)
         except ClientLeftError:

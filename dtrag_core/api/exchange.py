@@ -1,6 +1,5 @@
 """One request and its answer, as the admission and the routes see it."""
 
-import asyncio
 import itertools
 import re
 import secrets
@@ -34,13 +33,12 @@ class RequestIds:
 class Exchange:
     """What is known of a request while it is answered; `send` passes its answer on.
 
-    Every answer gets `X-Request-Id`. A part of a stream that the client leaves unread for `stall_s`
-    seconds raises TimeoutError.
+    Every answer gets `X-Request-Id`.
     """
 
-    __slots__ = ("_send", "_stall_s", "deadline", "headers", "key", "request_id", "scope", "status")
+    __slots__ = ("_send", "deadline", "headers", "key", "request_id", "scope", "status")
 
-    def __init__(self, scope: Scope, send: Send, ids: RequestIds, stall_s: float) -> None:
+    def __init__(self, scope: Scope, send: Send, ids: RequestIds) -> None:
         self.scope = scope
         self.headers: Mapping[bytes, bytes] = {
             name: value for name, value in scope["headers"] if name in _OF_INTEREST
@@ -54,7 +52,6 @@ class Exchange:
         self.deadline = 0.0
         self.status = 0
         self._send = send
-        self._stall_s = stall_s
         scope[_SCOPE_KEY] = self
 
     async def send(self, message: Message) -> None:
@@ -63,11 +60,7 @@ class Exchange:
             self.status = message["status"]
             own = (b"x-request-id", self.request_id.encode("ascii"))
             message["headers"] = [*message.get("headers", ()), own]
-        if message.get("more_body"):
-            async with asyncio.timeout(self._stall_s):
-                await self._send(message)
-        else:
-            await self._send(message)
+        await self._send(message)
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole answer."""

@@ -179,6 +179,10 @@ def _of_search(error: DtragError) -> Problem:
     if isinstance(error, LegFailedError):
         return _of_leg(error)
     if isinstance(error, MemoryBudgetError):
+        detail = (
+            f"the texts have {error.needed:,} bytes, at most {error.budget:,} are sent at a time; "
+            "lower topk, or use /search/stream"
+        )
         return Problem(422, "result-too-large", detail)
     if isinstance(error, UsageError | DataError | EmbeddingError):
         return Problem(422, "invalid-request", detail)

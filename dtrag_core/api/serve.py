@@ -3,8 +3,10 @@
 import gc
 import signal
 import socket
+from asyncio import Protocol
 from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import Final, cast
 
 import uvicorn
 
@@ -13,8 +15,8 @@ from dtrag_core.api.listening import BACKLOG, DRAIN_S, leave
 from dtrag_core.api.protocol import GuardedProtocol
 from dtrag_core.api.settings import ServiceSettings
 
-_KEEP_ALIVE_S: Final = 30
 _GARBAGE_AFTER: Final = 20_000
+_OTHER_FILES: Final = 512
 
 
 def serve(settings: ServiceSettings, listener: socket.socket, ready: Callable[[], None]) -> None:
@@ -24,21 +26,35 @@ def serve(settings: ServiceSettings, listener: socket.socket, ready: Callable[[]
     those signals have it. Raises as `create_app` does.
     """
     signal.signal(signal.SIGTERM, leave)
+    _allow_files(settings.connections.most + _OTHER_FILES)
     config = uvicorn.Config(
         create_app(settings),
-        http=GuardedProtocol,
+        http=cast(type[Protocol], partial(GuardedProtocol, settings.connections)),
         loop="uvloop",
         ws="none",
         lifespan="on",
         log_config=None,
+        log_level="error",  # below it are words about each bad request: clients could fill the log
         access_log=False,
         proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_keep_alive=settings.connections.idle_s,
         timeout_graceful_shutdown=DRAIN_S,
     )
     _Server(config, ready).run(sockets=[listener])
+
+
+def _allow_files(needed: int) -> None:
+    """Raise the limit of open files to what is needed, as far as the system lets."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class _Server(uvicorn.Server):

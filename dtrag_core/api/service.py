@@ -31,6 +31,7 @@ from dtrag_core.workbench import open_dao
 JOB_PRIORITY: Final = -1  # below a search that somebody waits for
 _OBSERVE_EVERY_S: Final = 1.0
 _PATIENCE_S: Final = 0.05
+_MOST_KEPT_BYTES: Final = 64 << 10  # answers are kept by number: large ones would fill the memory
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -48,7 +49,9 @@ class Service:
             shared = settings.shared or Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self.buckets = SharedBuckets(shared / "buckets", MAX_KEYS)
             stack.callback(self.buckets.close)
-            self.dao = dao or open_dao(settings.index, breakers=leg_breakers())
+            self.dao = dao or open_dao(
+                settings.index, breakers=leg_breakers(), byte_budget=settings.answer_bytes
+            )
             stack.callback(self.dao.engine.close)
             stack.callback(self.dao.executor.close)
             if isinstance(self.dao.engine, EmbeddedEngine):
@@ -99,7 +102,7 @@ class Service:
             return known.to_json(from_cache=True, took_ms=_ms_since(started))
         self.metrics.lookup("miss")
         answer = await self._computed(body.query, wanted, deadline)
-        if not answer.degraded:
+        if not answer.degraded and len(answer.hits) <= _MOST_KEPT_BYTES:
             self.cache.put(key, answer)
         return answer.to_json(from_cache=False, took_ms=_ms_since(started))
 

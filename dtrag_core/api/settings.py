@@ -21,6 +21,24 @@ class BodyLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Bounds of what a connection may cost beside its requests; times in seconds.
+
+    `most` is how many there may be of a process, `pipelined` how many requests may wait on one.
+    Headers must come within `headers_s`; they, and what frames a body, may have `header_bytes` (and
+    8 bytes more for each of the body). A connection is closed when it was idle for `idle_s`, or
+    when nothing of a large answer was read for `unread_s`.
+    """
+
+    most: int = 4_096
+    pipelined: int = 32
+    headers_s: float = 10.0
+    header_bytes: int = 64 << 10
+    idle_s: int = 30
+    unread_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class Capacity:
     """How much the service takes on before it refuses.
 
@@ -47,7 +65,7 @@ class ServiceSettings:
     processes of this run share; None if there is one process. `cache`: answers kept, 0 for none,
     each for `cache_s` seconds. `batch_size`: searches computed together at most; 1 turns batching
     off. `timeout_s`: deadline of a request that names none; `hang_s`: after how long a batch is
-    given up; `stall_s`: how long a client may leave a part of a stream unread.
+    given up. `answer_bytes`: how large the texts of one answer, or of a part of a stream, may be.
     `queries`: what `GET /queries` hands out to load tests; None: there is no such route.
     """
 
@@ -61,8 +79,9 @@ class ServiceSettings:
     batch_size: int = 32
     timeout_s: float = 10.0
     hang_s: float = 5.0
-    stall_s: float = 30.0
+    answer_bytes: int = 16 << 20
     bodies: BodyLimits = BodyLimits()
+    connections: ConnectionLimits = ConnectionLimits()
     capacity: Capacity = Capacity()
     queries: tuple[str, ...] | None = None
 

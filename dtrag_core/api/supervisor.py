@@ -23,6 +23,7 @@ from dtrag_core.errors import DtragError
 
 _READY: Final = "ready"
 _RESTART_S: Final = 1.0
+_END_S: Final = DRAIN_S + 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class _Supervisor:
         """End all: gently, then after the time for it by force."""
         for worker in self._workers:
             worker.process.terminate()
-        limit = self._clock() + DRAIN_S + 5
+        limit = self._clock() + _END_S
         for worker in tuple(self._workers):
             worker.process.join(max(0.0, limit - self._clock()))
             if worker.process.is_alive():
@@ -147,3 +148,5 @@ def _follow(pipe: Connection) -> None:
         pipe.recv()
     except (EOFError, OSError):
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_END_S)  # this thread ends with the process
+        os.kill(os.getpid(), signal.SIGKILL)  # a search hangs

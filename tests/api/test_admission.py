@@ -237,6 +237,24 @@ def test_an_error_nobody_foresaw_shows_nothing(
     assert answers[-1].json()["type"].endswith("circuit-open")
 
 
+def test_answers_too_large_are_refused_and_large_ones_not_kept(
+    run_app: RunApp, small_index: Path, tmp_path: Path
+) -> None:
+    body = {"query": "file", "topk": 500}
+    with run_app(settings(small_index, tmp_path, answer_bytes=20_000)) as service:
+        refused = service.post("/search", **body)
+        assert refused.status_code == 422
+        assert refused.json()["type"].endswith("result-too-large")
+        assert "at most 20,000" in refused.json()["detail"]
+        assert "/search/stream" in refused.json()["detail"]
+        assert service.post("/search/stream", **body).text.count("\n") == 501
+    with run_app(settings(small_index, tmp_path)) as service:
+        kept = [service.post("/search", **body).json()["from_cache"] for _ in range(2)]
+        assert kept == [False, False]
+        small = [service.post("/search", query="file").json()["from_cache"] for _ in range(2)]
+        assert small == [False, True]
+
+
 def test_keys(run_app: RunApp, small_index: Path, tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     free, slow, reader = (
