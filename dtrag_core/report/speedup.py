@@ -1,6 +1,7 @@
 """The section on the speed-up: the ratios, and the plan the executor chose from measured costs."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from dtrag_core.report import figures_speed, tables_speed
 from dtrag_core.report.formats import TIMES, Result, bounds, decimals, percent, significant
@@ -37,7 +38,13 @@ def speedup(result: Result) -> Section:
             f"{chosen}: {decision['reason']} "
             f"(BM25 {significant(decision['bm25_us'])} µs, vector "
             f"{significant(decision['vector_us'])} µs, hand-over "
-            f"{significant(decision['hop_us'])} µs).",
+            f"{significant(decision['hop_us'])} µs).{_costs(decision)}",
         ),
         (figures_speed.forest(result), tables_speed.ladder(result), figures_speed.rounds(result)),
     )
+
+
+def _costs(decision: Mapping[str, Any]) -> str:
+    costs = decision.get("costs_us", {})
+    shown = (f"{plan.replace('_', ' ')} {significant(us)} µs" for plan, us in costs.items())
+    return f" What a search's legs cost by each plan: {', '.join(shown)}." if costs else ""
