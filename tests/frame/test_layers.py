@@ -25,6 +25,8 @@ def test_imports_keep_to_the_layers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
+    # It would turn off every logger there is, for all tests that come after it in this process.
+    monkeypatch.setattr("logging.config.dictConfig", lambda _: None)
 
     status = lint_imports(config_filename="pyproject.toml", no_cache=True)
 
