@@ -28,6 +28,7 @@ class WordTable:
         self.vectors = vectors
         self.dimension = int(vectors.shape[1])
         self._rows = {word: row for row, word in enumerate(words)}
+        self.added(())  # loads the kernel, so that no query waits for it
 
     def look_up(self, text: str) -> tuple[list[int], list[str]]:
         """Return the rows of the text's words, repeated as they are, and the words without one."""

@@ -12,7 +12,7 @@ from dtrag_core.types import Filters, Fusion, Mode, SearchParams
 
 MAX_QUERY_CHARACTERS: Final = 10_000
 _MODES: Final = get_args(Mode)
-_DEPTHS: Final = ("bm25_topk", "vector_topk", "rerank_candidates")
+_SIZES: Final = ("topk", "bm25_topk", "vector_topk", "rerank_candidates")
 FiltersLike = Filters | Mapping[str, Iterable[str]] | None
 
 
@@ -50,21 +50,17 @@ def normalize_request(
             "accepted; search for its key sentences"
         )
     sizes = params.topk, params.bm25_topk, params.vector_topk, params.rerank_candidates
-    if {*map(type, sizes)} != {int}:
-        name, value = next(
-            (name, value)
-            for name, value in zip(("topk", *_DEPTHS), sizes, strict=True)
-            if type(value) is not int
-        )
-        raise InvalidRequestError(f"{name} must be a whole number, got {value!r}")
+    for name, value in zip(_SIZES, sizes, strict=True):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InvalidRequestError(f"{name} must be a whole number, got {value!r}")
     if not 1 <= params.topk <= corpus.most_chunks:
         raise InvalidRequestError(
             f"topk must be in 1..{corpus.most_chunks:,} (the corpus has {corpus.chunks:,} chunks), "
             f"got {params.topk:,}"
         )
-    if min(sizes) < 1:
-        name, value = next(pair for pair in zip(_DEPTHS, sizes[1:], strict=True) if pair[1] < 1)
-        raise InvalidRequestError(f"{name} must be at least 1, got {value}")
+    for name, value in zip(_SIZES, sizes, strict=True):
+        if value < 1:
+            raise InvalidRequestError(f"{name} must be at least 1, got {value}")
     fusion = params.fusion or corpus.fusion
     check_fusion(fusion)
     most = max(corpus.chunks, 1)
