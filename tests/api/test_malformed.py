@@ -1,5 +1,6 @@
 """10,000 malformed requests: each is refused or its connection closed, and nothing is harmed."""
 
+import errno
 import json
 import random
 import re
@@ -9,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -236,7 +237,7 @@ class Client:
             elif request.framed:
                 received = self._one(connection)
             else:
-                connection.shutdown(socket.SHUT_WR)
+                half_close(connection)
                 while part := connection.recv(65_536):
                     received += part
         statuses = check(received)
@@ -258,6 +259,16 @@ class Client:
             if end and length and len(body) >= int(length[1]):
                 return received
         return received
+
+
+def half_close(connection: socket.socket) -> None:
+    """Say that nothing more is sent; a server that has reset the connection is told by name."""
+    try:
+        connection.shutdown(socket.SHUT_WR)
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            raise ConnectionResetError from error
+        raise
 
 
 def check(received: bytes) -> list[int]:
@@ -282,15 +293,15 @@ def check(received: bytes) -> list[int]:
 
 def send_all(address: tuple[str, int], seed: int, number: int) -> Counter[tuple[str, int]]:
     """Send so many on one connection after the other; return how often each kind got what."""
-    rng, client, told = random.Random(seed), Client(address), Counter[tuple[str, int]]()
-    for _ in range(number):
-        request = draw(rng)
-        try:
-            statuses = client.send(request, rng)
-        except AssertionError as error:
-            raise AssertionError(f"{request.kind}: {request.data[:300]!r}") from error
-        told.update((request.kind, status) for status in statuses or (0,))
-    client.close()
+    rng, told = random.Random(seed), Counter[tuple[str, int]]()
+    with closing(Client(address)) as client:
+        for _ in range(number):
+            request = draw(rng)
+            try:
+                statuses = client.send(request, rng)
+            except AssertionError as error:
+                raise AssertionError(f"{request.kind}: {request.data[:300]!r}") from error
+            told.update((request.kind, status) for status in statuses or (0,))
     return told
 
 
