@@ -5,6 +5,7 @@ Unfilled places hold the id -1 and a score that every entry beats.
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from dtrag_core.types import FloatArray, IdArray
 
@@ -13,6 +14,16 @@ from dtrag_core.types import FloatArray, IdArray
 def empty_heap(size: int) -> tuple[IdArray, FloatArray]:
     """Return ids int32[size] and scores float32[size] of a heap with nothing in it."""
     return np.full(size, np.int32(-1)), np.full(size, np.float32(-np.inf))
+
+
+@numba.njit(cache=True, nogil=True)
+def empty_heaps(sizes: NDArray[np.int64]) -> tuple[NDArray[np.int32], FloatArray]:
+    """Return ids int32[n, m] and scores float32[n, m] of heaps, each in its row's first places.
+
+    `m` is the largest of `sizes`.
+    """
+    shape = len(sizes), max(sizes.max(), 0) if len(sizes) else 0
+    return np.full(shape, np.int32(-1)), np.full(shape, np.float32(-np.inf))
 
 
 @numba.njit(cache=True, nogil=True)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.errors import InvalidRequestError
+from dtrag_core.index import ivf_batch_kernels as batch_kernels
 from dtrag_core.index import ivf_kernels as kernels
 from dtrag_core.index.centroids import (
     assign_lists,
@@ -135,14 +136,16 @@ class IVFVectors:
         counts, allowed = self._allowed(mask)
         limits = self.probes, self.reach
         depths = np.minimum(depths, self._rows)
-        ids, scores, starts = kernels.search_batch(
+        ids, scores, starts = batch_kernels.search_batch(
             self._table, self._centroids, counts, allowed, vectors, depths, limits
         )
         return CandidateBatch(ids, scores, starts)
 
     def scores_batch(self, vectors: FloatArray, ids: IdArray, starts: Starts) -> FloatArray:
         """Return what `scores` does for each vector's ids, one vector after the other."""
-        scores: FloatArray = kernels.score_batch(self._table, self._centroids, vectors, ids, starts)
+        scores: FloatArray = batch_kernels.score_batch(
+            self._table, self._centroids, vectors, ids, starts
+        )
         return scores
 
     def scores(self, vector: FloatArray, ids: IdArray) -> FloatArray:

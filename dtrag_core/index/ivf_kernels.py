@@ -25,13 +25,18 @@ from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import pointer
-from dtrag_core.index.heap import empty_heap, replace_worst, sort_heap
+from dtrag_core.index.dot import dot
+from dtrag_core.index.heap import empty_heaps, replace_worst, sort_heap
 from dtrag_core.index.topk import select_top
-from dtrag_core.types import FloatArray, IdArray, Mask, Starts
+from dtrag_core.types import FloatArray, IdArray, Mask
 
 CODES, SCALES, BOUNDS, FIRST_ROW, ROWS, FIELDS = range(6)
 
 _SEED_LISTS: Final = 2
+# Rows whose sums with a few queries are kept before they are looked at: 4 KiB.
+_BLOCK: Final = 256
+TOGETHER: Final = 4
+"""Queries that are multiplied with a row in one pass."""
 
 Int8Array = NDArray[np.int8]
 Int32Array = NDArray[np.int32]
@@ -56,25 +61,35 @@ def _encode_query(vector: FloatArray) -> tuple[QueryCodes, np.float32]:
 
 
 @numba.njit(cache=True, nogil=True)
+def encode(
+    centroids: tuple[Int8Array, FloatArray, FloatArray], vectors: FloatArray
+) -> tuple[QueryCodes, FloatArray, FloatArray]:
+    """Return int16[n, d] codes, float32[n] scales and float32[n, lists]: what a list's rows share.
+
+    The last is what each list's centroid adds to the score of its rows, before the query's scale.
+    """
+    coarse, coarse_scales, _ = centroids
+    codes = np.zeros(vectors.shape, np.int16)
+    scales = np.ones(len(vectors), np.float32)
+    bases = np.empty((len(vectors), len(coarse)), np.float32)
+    for which in range(len(vectors)):
+        codes[which], scales[which] = _encode_query(vectors[which])
+        for number in range(len(coarse)):
+            bases[which, number] = _product(coarse, number, codes[which]) * coarse_scales[number]
+    return codes, scales, bases
+
+
+@numba.njit(cache=True, nogil=True)
 def _product(codes: Int8Array, row: int, query: QueryCodes) -> np.float32:
-    total = np.int32(0)
-    for column in range(len(query)):
-        # numba widens int32 arithmetic to int64; the sum fits, and must be seen to stay narrow.
-        total = np.int32(total + np.int32(codes[row, column]) * np.int32(query[column]))
-    return np.float32(total)
+    """Return the sum over the codes of a row with those of the query, as a float."""
+    address = np.int64(codes.ctypes.data) + row * codes.shape[1]
+    dimension = np.int64(codes.shape[1])
+    totals = dot(address, np.int64(query.ctypes.data), (np.int64(0),), dimension)
+    return np.float32(totals[0])
 
 
 @numba.njit(cache=True, nogil=True)
-def _bases(codes: Int8Array, scales: FloatArray, query: QueryCodes) -> FloatArray:
-    """Return float32[lists]: what each list's centroid adds to the score of its rows."""
-    bases = np.empty(len(codes), np.float32)
-    for number in range(len(codes)):
-        bases[number] = _product(codes, number, query) * scales[number]
-    return bases
-
-
-@numba.njit(cache=True, nogil=True)
-def _nearest_lists(bases: FloatArray, counts: Int32Array, probes: int, depth: int) -> Int32Array:
+def nearest_lists(bases: FloatArray, counts: Int32Array, probes: int, depth: int) -> Int32Array:
     """Return the lists to look at, those of highest base first; all in order of their numbers.
 
     As many as hold `depth` allowed rows, and as many allowed rows as there are rows at all in the
@@ -107,61 +122,136 @@ def _nearest_lists(bases: FloatArray, counts: Int32Array, probes: int, depth: in
 
 
 @numba.njit(cache=True, nogil=True)
-def _scan_list(
-    table: Table,
-    number: int,
-    base: np.float32,
-    allowed: Mask,
-    query: QueryCodes,
-    query_scale: np.float32,
-    heap_ids: IdArray,
-    heap_scores: FloatArray,
-) -> None:
-    """Put the best rows of one list, in all segments, into the heap."""
-    everything = len(allowed) == 0
-    threshold = heap_scores[0]
-    for segment in range(len(table)):
-        bounds = carray(pointer(table[segment, BOUNDS]), number + 2, np.int32)
-        start, stop = bounds[number], bounds[number + 1]
-        if start == stop:
-            continue
-        codes = carray(pointer(table[segment, CODES]), (stop, len(query)), np.int8)
-        scales = carray(pointer(table[segment, SCALES]), stop, np.float32)
-        first_row = table[segment, FIRST_ROW]
-        for row in range(start, stop):
-            if not everything and not allowed[first_row + row]:
-                continue
-            score = (_product(codes, row, query) * scales[row] + base) * query_scale
-            # Rows come in the order of lists, not of ids.
-            if score > threshold or (score == threshold and first_row + row < heap_ids[0]):
-                replace_worst(heap_ids, heap_scores, first_row + row, score)
-                threshold = heap_scores[0]
+def _score(
+    total: np.int32, scale: np.float32, base: np.float32, query_scale: np.float32
+) -> np.float32:
+    """Return the score of a row with this sum over its codes."""
+    score: np.float32 = (np.float32(total) * scale + base) * query_scale
+    return score
 
 
 @numba.njit(cache=True, nogil=True)
-def _scan_seeds(
+def new_sums() -> Int32Array:
+    """Return the room `scan_list` works in."""
+    return np.empty((TOGETHER, _BLOCK), np.int32)
+
+
+@numba.njit(cache=True, nogil=True)
+def _multiply(
+    address: int, queries: QueryCodes, which: tuple[int, ...], allowed: Mask, sums: Int32Array
+) -> None:
+    """Set int32[which, rows] to the sums over the rows at an address with each of these queries.
+
+    Rows that are not allowed (bool[rows], or empty for all) are left as they are.
+    """
+    everything = len(allowed) == 0
+    codes, dimension = np.int64(queries.ctypes.data), np.int64(queries.shape[1])
+    for row in range(sums.shape[1]):
+        if everything or allowed[row]:
+            totals = dot(address + row * dimension, codes, which, dimension)
+            for place in range(len(which)):
+                sums[place, row] = totals[place]
+
+
+@numba.njit(cache=True, nogil=True)
+def _take(
+    sums: Int32Array,
+    scales: FloatArray,
+    base: np.float32,
+    query_scale: np.float32,
+    first: int,
+    allowed: Mask,
+    heap_ids: IdArray,
+    heap_scores: FloatArray,
+) -> None:
+    """Put the best of the rows from `first` on into the heap, by their int32[rows] sums."""
+    worst = heap_scores[0]
+    promising = np.int32(0)
+    for row in range(len(sums)):
+        # Most often there is none: counted without a branch, eight at a time.
+        score = _score(sums[row], scales[row], base, query_scale)
+        promising = np.int32(promising + np.int32(score >= worst))
+    if promising == 0:
+        return
+    everything = len(allowed) == 0
+    for row in range(len(sums)):
+        score = _score(sums[row], scales[row], base, query_scale)
+        if score < worst or not (everything or allowed[row]):
+            continue
+        # Rows come in the order of lists, not of ids: of two equals the later may be the better.
+        if score > worst or first + row < heap_ids[0]:
+            replace_worst(heap_ids, heap_scores, first + row, score)
+            worst = heap_scores[0]
+
+
+@numba.njit(cache=True, nogil=True)
+def scan_list(
+    table: Table,
+    number: int,
+    which: tuple[int, ...],
+    queries: QueryCodes,
+    query_scales: FloatArray,
+    bases: FloatArray,
+    allowed: Mask,
+    depths: NDArray[np.int64],
+    heap_ids: IdArray,
+    heap_scores: FloatArray,
+    sums: Int32Array,
+) -> None:
+    """Put the best rows of a list, in all segments, into the heaps of at most TOGETHER queries.
+
+    `which` queries of int16[n, d], with float32[n] scales and float32[n, lists] bases; their heaps
+    are the first `depths` int64[n] places of int32[n, m] and float32[n, m].
+    """
+    for segment in range(len(table)):
+        bounds = carray(pointer(table[segment, BOUNDS]), number + 2, np.int32)
+        end = bounds[number + 1]
+        scales = carray(pointer(table[segment, SCALES]), end, np.float32)
+        for start in range(bounds[number], end, _BLOCK):
+            stop = min(start + _BLOCK, end)
+            first = table[segment, FIRST_ROW] + start
+            some = allowed[first : first + stop - start]
+            found = sums[:, : stop - start]
+            address = table[segment, CODES] + start * queries.shape[1]
+            _multiply(address, queries, which, some, found)
+            for place in range(len(which)):
+                query = which[place]
+                _take(
+                    found[place], scales[start:stop], bases[query, number], query_scales[query],
+                    first, some, heap_ids[query, : depths[query]],
+                    heap_scores[query, : depths[query]],
+                )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True)
+def scan_seeds(
     table: Table,
     nearest: Int32Array,
+    query: int,
+    queries: QueryCodes,
+    query_scales: FloatArray,
     bases: FloatArray,
     counts: Int32Array,
     allowed: Mask,
-    query: QueryCodes,
-    query_scale: np.float32,
+    depths: NDArray[np.int64],
     heap_ids: IdArray,
     heap_scores: FloatArray,
+    sums: Int32Array,
 ) -> tuple[int, int]:
     """Scan the nearest lists until the heap is full; return how many, and their allowed rows."""
     seed, found = 0, 0
-    while seed < len(nearest) and (seed < _SEED_LISTS or found < len(heap_ids)):
-        number = nearest[seed]
-        _scan_list(table, number, bases[number], allowed, query, query_scale, heap_ids, heap_scores)
-        found += counts[1, number]
+    while seed < len(nearest) and (seed < _SEED_LISTS or found < depths[query]):
+        scan_list(
+            table, nearest[seed], (query,), queries, query_scales, bases, allowed, depths,
+            heap_ids, heap_scores, sums,
+        )  # fmt: skip
+        found += counts[1, nearest[seed]]
         seed += 1
     return seed, found
 
 
 @numba.njit(cache=True, nogil=True)
-def _out_of_reach(
+def out_of_reach(
     base: np.float32,
     query_scale: np.float32,
     reach: float,
@@ -192,36 +282,38 @@ def search_lists(
     Descending, ties by id.
 
     `centroids`: int8[lists, d] codes, float32[lists] scales, float32[lists] the residuals' size.
-    `counts` as `_nearest_lists` wants them; `allowed` bool[rows of all segments], or empty for all.
+    `counts` as `nearest_lists` wants them; `allowed` bool[rows of all segments], or empty for all.
     `limits`: how many lists to look at, and how many times their residuals' size they may lack.
     `part`: (i, n) searches the i-th of n parts.
     """
-    coarse, coarse_scales, spreads = centroids
+    spreads = centroids[2]
     probes, reach = limits
     shard, shards = part
-    query, query_scale = _encode_query(vector)
-    bases = _bases(coarse, coarse_scales, query)
-    nearest = _nearest_lists(bases, counts, probes, depth)
-    ids, scores = empty_heap(depth)
-    seed, found = _scan_seeds(
-        table, nearest, bases, counts, allowed, query, query_scale, ids, scores
+    queries, scales, bases = encode(centroids, vector.reshape(1, -1))
+    nearest = nearest_lists(bases[0], counts, probes, depth)
+    depths, sums = np.full(1, depth), new_sums()
+    ids, scores = empty_heaps(depths)
+    seed, found = scan_seeds(
+        table, nearest, 0, queries, scales, bases, counts, allowed, depths, ids, scores, sums
     )
-    worst = scores[0]
+    worst = scores[0, 0]
     if shard:
         # Every part scans these lists, to know what is good enough; the first one keeps them.
-        ids, scores = empty_heap(depth)
+        ids, scores = empty_heaps(depths)
     length = np.sqrt(np.dot(vector, vector))
     turn = 0
     for position in range(seed, len(nearest)):
         number = nearest[position]
-        if _out_of_reach(bases[number], query_scale, reach, spreads[number], length, worst):
+        if out_of_reach(bases[0, number], scales[0], reach, spreads[number], length, worst):
             continue
         if turn % shards == shard:
-            _scan_list(table, number, bases[number], allowed, query, query_scale, ids, scores)
+            scan_list(
+                table, number, (0,), queries, scales, bases, allowed, depths, ids, scores, sums
+            )
             found += counts[1, number]
         turn += 1
-    ids, scores = sort_heap(ids, scores)
-    return ids, scores, found
+    best, of = sort_heap(ids[0], scores[0])
+    return best, of, found
 
 
 @numba.njit(cache=True, nogil=True)
@@ -259,104 +351,4 @@ def score_rows(
         number = np.searchsorted(bounds, row, side="right") - 1
         base = _product(coarse, number, query) * coarse_scales[number]
         scores[position] = (_product(codes, row, query) * scales[row] + base) * query_scale
-    return scores
-
-
-@numba.njit(cache=True, nogil=True)
-def search_batch(
-    table: Table,
-    centroids: tuple[Int8Array, FloatArray, FloatArray],
-    counts: Int32Array,
-    allowed: Mask,
-    vectors: FloatArray,
-    depths: NDArray[np.int64],
-    limits: tuple[int, float],
-) -> tuple[IdArray, FloatArray, Starts]:
-    """Return what `search_lists` does for each of float32[n, d], to its own depth: int64[n].
-
-    One query after the other: `starts` int64[n + 1]. The zero vector finds nothing. List by list,
-    for all queries that look at it: its rows are read from memory once.
-    """
-    size, lists = len(depths), len(centroids[0])
-    queries, scales, bases = _encode_batch(centroids, vectors)
-    most = max(depths.max(), 0) if size else 0
-    ids, scores = np.empty((size, most), np.int32), np.empty((size, most), np.float32)
-    pending = np.zeros((lists, size), np.bool_)
-    for which in range(size):
-        depth = max(depths[which], 0)
-        ids[which, :depth], scores[which, :depth] = empty_heap(depth)
-        if depth > 0 and np.any(vectors[which] != 0):
-            nearest = _nearest_lists(bases[which], counts, limits[0], depth)
-            seed, _ = _scan_seeds(
-                table, nearest, bases[which], counts, allowed, queries[which], scales[which],
-                ids[which, :depth], scores[which, :depth],
-            )  # fmt: skip
-            length = np.sqrt(np.dot(vectors[which], vectors[which]))
-            for place in range(seed, len(nearest)):
-                far = nearest[place]
-                pending[far, which] = not _out_of_reach(
-                    bases[which, far], scales[which], limits[1], centroids[2][far], length,
-                    scores[which, 0],
-                )  # fmt: skip
-    for number in range(lists):
-        for query in np.flatnonzero(pending[number]):
-            depth = depths[query]
-            _scan_list(
-                table, number, bases[query, number], allowed, queries[query], scales[query],
-                ids[query, :depth], scores[query, :depth],
-            )  # fmt: skip
-    return _flattened(ids, scores, depths)
-
-
-@numba.njit(cache=True, nogil=True)
-def _encode_batch(
-    centroids: tuple[Int8Array, FloatArray, FloatArray], vectors: FloatArray
-) -> tuple[NDArray[np.int16], FloatArray, FloatArray]:
-    """Return codes int16[n, d], scales float32[n], and of each list the base float32[n, lists]."""
-    coarse, coarse_scales, _ = centroids
-    queries = np.zeros(vectors.shape, np.int16)
-    scales = np.ones(len(vectors), np.float32)
-    for which in range(len(vectors)):
-        codes, scales[which] = _encode_query(vectors[which])
-        queries[which] = codes
-    bases = np.empty((len(vectors), len(coarse)), np.float32)
-    for number in range(len(coarse)):
-        for which in range(len(vectors)):
-            bases[which, number] = _product(coarse, number, queries[which]) * coarse_scales[number]
-    return queries, scales, bases
-
-
-@numba.njit(cache=True, nogil=True)
-def _flattened(
-    ids: NDArray[np.int32], scores: FloatArray, depths: NDArray[np.int64]
-) -> tuple[IdArray, FloatArray, Starts]:
-    """Return the heaps int32[n, most] and float32[n, most] sorted, one after the other."""
-    room = np.maximum(depths, 0).sum()
-    flat_ids, flat_scores = np.empty(room, np.int32), np.empty(room, np.float32)
-    starts = np.zeros(len(depths) + 1, np.int64)
-    end = np.int64(0)
-    for which in range(len(depths)):
-        depth = max(depths[which], 0)
-        found, of = sort_heap(ids[which, :depth], scores[which, :depth])
-        flat_ids[end : end + len(found)] = found
-        flat_scores[end : end + len(found)] = of
-        end += len(found)
-        starts[which + 1] = end
-    return flat_ids[:end], flat_scores[:end], starts
-
-
-@numba.njit(cache=True, nogil=True)
-def score_batch(
-    table: Table,
-    centroids: tuple[Int8Array, FloatArray, FloatArray],
-    vectors: FloatArray,
-    ids: IdArray,
-    starts: Starts,
-) -> FloatArray:
-    """Return what `score_rows` does for each vector's ids, one vector after the other."""
-    scores = np.empty(len(ids), np.float32)
-    for which in range(len(vectors)):
-        here = slice(starts[which], starts[which + 1])
-        if here.start < here.stop:
-            scores[here] = score_rows(table, centroids, vectors[which], ids[here])
     return scores
