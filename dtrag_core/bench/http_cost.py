@@ -14,14 +14,14 @@ from dtrag_core.bench.mixes import SEARCH
 from dtrag_core.bench.service_process import ServiceProcess
 
 NOOP_COMMAND: Final = (sys.executable, "-m", "dtrag_core.bench.noop_service")
-CONNECTIONS: Final = 16
+CONNECTIONS: Final = 32
 _WARMUP: Final = 200
 
 
 async def saturated_and_open(
     service: SearchService, requests: Sequence[bytes], rate: float, seconds: float
 ) -> dict[str, Any]:
-    """Return the throughput of a closed loop of 16 connections, and latencies of an open one.
+    """Return the throughput of a closed loop of 32 connections, and latencies of an open one.
 
     `closed_rate`: answered per s, saturated, over `seconds`: throughput, never a latency. `open`:
     a load of `rate` for `seconds`, histogram and percentiles.

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import partial
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from dtrag_core.errors import (
     DeadlineExceededError,
@@ -20,6 +20,8 @@ __all__ = ["MAX_PRIORITY", "BatchSearchProcessor", "BatchSettings", "BatchStatis
 
 P = TypeVar("P", bound=Hashable)
 A = TypeVar("A")
+# Of the event loop, from bytes at a socket to a request that waits: read, parsed, submitted.
+_TURNS: Final = 3
 
 
 class _Flight(Generic[P, A]):
@@ -50,10 +52,10 @@ class BatchSearchProcessor(Generic[P, A]):
     """Runs `process` on batches of requests, the most urgent first.
 
     `process` returns an answer or an exception for each request, in order; what it raises goes to
-    all. While fewer than `parallel` batches run, a request waits for one turn of the event loop, so
-    that those that arrive together go together; else until a batch ends, when those that have
-    gathered go. A batch that runs is never cancelled: what it occupies stays occupied. Use it from
-    one event loop. `clock` in seconds, monotonic.
+    all. While fewer than `parallel` batches run, a request waits for a few turns of the event loop,
+    so that those that arrive together go together; else until a batch ends, and as many turns more,
+    since the loop may have stood still for it. A batch that runs is never cancelled: what it
+    occupies stays occupied. Use it from one event loop. `clock` in seconds, monotonic.
     """
 
     def __init__(
@@ -169,9 +171,15 @@ class BatchSearchProcessor(Generic[P, A]):
         self._submitted += 1
         due = self._timer is None or len(queue) >= settings.size
         if due and not self._soon and len(self._tasks) < settings.parallel:
-            self._soon = True
-            loop.call_soon(self._dispatch)
+            self._dispatch_soon()
         return flight, future
+
+    def _dispatch_soon(self, turns: int = _TURNS) -> None:
+        self._soon = True
+        if turns:
+            asyncio.get_running_loop().call_soon(self._dispatch_soon, turns - 1)
+        else:
+            self._dispatch()
 
     def _leave(self, flight: _Flight[P, A], future: asyncio.Future[A]) -> None:
         """Forget a waiter, if it still is one; nobody else's answer depends on it."""
@@ -249,8 +257,12 @@ class BatchSearchProcessor(Generic[P, A]):
         self._computed += len(batch)
         error = _cancelled() if task.cancelled() else task.exception()
         self._settle(batch, task.result() if error is None else [_as_raised(error)] * len(batch))
-        if not task.cancelling():  # else the event loop ends: what starts now would outlive it
+        if task.cancelling():  # the event loop ends: what starts now would outlive it
+            return
+        if self._closing:  # by what runs
             self._dispatch()
+        elif not self._soon:
+            self._dispatch_soon()
 
     def _settle(self, batch: list[_Flight[P, A]], outcomes: Sequence[A | Exception]) -> None:
         for flight, outcome in zip(batch, outcomes, strict=True):
