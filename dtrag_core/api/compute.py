@@ -12,11 +12,15 @@ import orjson
 
 from dtrag_core.api.apart import iterate_apart
 from dtrag_core.api.metrics import ServiceMetrics
+from dtrag_core.engines.base import Session
 from dtrag_core.errors import DeadlineExceededError
+from dtrag_core.index.chunk_store import chunk_record
 from dtrag_core.optimization.batches import Request
 from dtrag_core.search.batch import BatchRequest
 from dtrag_core.search.dao import SearchDAO
-from dtrag_core.types import Hit, Mode, SearchParams, SearchResult
+from dtrag_core.search.ranked import Ranked
+from dtrag_core.search.reading import Ran
+from dtrag_core.types import IdArray, Mode, SearchParams, Span
 
 _THREADS: Final = 32  # all but those of the batches that run are there for searches that hang
 
@@ -43,6 +47,7 @@ class Answer:
     mode: Mode
     degraded: bool
     plan: str
+    timings: tuple[Span, ...]
 
     def to_json(self, *, from_cache: bool, took_ms: float) -> bytes:
         """Return the whole answer."""
@@ -56,6 +61,25 @@ class Answer:
                 "took_ms": took_ms,
             }
         )
+
+
+class ReadingJson:
+    """Makes answers of the chunks' records, which are JSON already."""
+
+    def read(self, session: Session, ids: IdArray) -> Sequence[bytes]:
+        """Return these chunks' records."""
+        return session.records(ids)
+
+    def answer(self, ranked: Ranked, shown: Sequence[bytes], ran: Ran) -> Answer:
+        """Return the answer to one search."""
+        scores = zip(
+            ranked.fused.tolist(), ranked.bm25.tolist(), ranked.cosine.tolist(), strict=True
+        )
+        hits = [
+            _hit(rank, *of, record)
+            for rank, (of, record) in enumerate(zip(scores, shown, strict=True), 1)
+        ]
+        return Answer(b"[%b]" % b",".join(hits), ran.mode, ran.degraded, ran.plan, ran.timings)
 
 
 class BatchComputing:
@@ -72,6 +96,7 @@ class BatchComputing:
         self, dao: SearchDAO, metrics: ServiceMetrics, hang_s: float, patience_s: float = 0.0
     ) -> None:
         self._dao = dao
+        self._search = dao.batches(ReadingJson())
         self._metrics = metrics
         self._hang_s = hang_s
         self._patience_s = patience_s
@@ -101,7 +126,10 @@ class BatchComputing:
         async with aclosing(iterate_apart(search, self._threads)) as parts:
             async for part in parts:
                 hits, degraded = hits + len(part.hits), part.degraded
-                yield b"".join(orjson.dumps(_hit(hit)) + b"\n" for hit in part.hits)
+                yield b"".join(
+                    _hit(hit.rank, hit.score, hit.bm25, hit.cosine, chunk_record(hit.chunk)) + b"\n"
+                    for hit in part.hits
+                )
         yield orjson.dumps({"end": True, "hits": hits, "degraded": degraded}) + b"\n"
 
     def close(self) -> None:
@@ -110,12 +138,12 @@ class BatchComputing:
 
     def _compute(self, requests: Sequence[Request[Wanted]]) -> Sequence[Answer | Exception]:
         self._metrics.batch(len(requests))
-        results = self._dao.search_batch([_batch_request(request) for request in requests])
-        found = [result for result in results if isinstance(result, SearchResult)]
+        answers = self._search([_batch_request(request) for request in requests])
+        found = [answer for answer in answers if isinstance(answer, Answer)]
         # Those that were computed together share their timings.
-        for timings in {id(result.timings): result.timings for result in found}.values():
+        for timings in {id(answer.timings): answer.timings for answer in found}.values():
             self._metrics.spans(timings)
-        return [_rendered(result) for result in results]
+        return answers
 
 
 def _batch_request(request: Request[Wanted]) -> BatchRequest:
@@ -123,23 +151,7 @@ def _batch_request(request: Request[Wanted]) -> BatchRequest:
     return BatchRequest(request.query, wanted.params, wanted.mode, wanted.allow_degraded)
 
 
-def _rendered(result: SearchResult | Exception) -> Answer | Exception:
-    if isinstance(result, Exception):
-        return result
-    hits = orjson.dumps([_hit(hit) for hit in result.hits])
-    return Answer(hits, result.mode, result.degraded, result.plan)
-
-
-def _hit(hit: Hit) -> dict[str, object]:
-    chunk = hit.chunk
-    return {
-        "rank": hit.rank,
-        "id": hit.id,
-        "score": hit.score,
-        "bm25": hit.bm25,
-        "cosine": hit.cosine,
-        "title": chunk.title,
-        "text": chunk.text,
-        "path": chunk.path,
-        "doc_type": chunk.doc_type,
-    }
+def _hit(rank: int, score: float, bm25: float, cosine: float, record: bytes) -> bytes:
+    """Return a hit as JSON: what is given, and then what stands in the chunk's record."""
+    own = orjson.dumps({"rank": rank, "score": score, "bm25": bm25, "cosine": cosine})
+    return b"%b,%b" % (own[:-1], record[1:])

@@ -75,6 +75,10 @@ class Session(Protocol):
         """Return the chunks with these ids, in this order."""
         ...
 
+    def records(self, ids: IdArray) -> Sequence[bytes]:
+        """Return these chunks as JSON objects of id, title, text, path and doc_type."""
+        ...
+
     def names(self, ids: IdArray) -> Sequence[str]:
         """Return the dataset's ids of these chunks; no text is read."""
         ...

@@ -115,6 +115,10 @@ class EmbeddedSession:
         """Return the chunks with these ids, in this order."""
         return self._snapshot.fetch(ids)
 
+    def records(self, ids: IdArray) -> Sequence[bytes]:
+        """Return these chunks as JSON objects."""
+        return self._snapshot.records(ids)
+
     def names(self, ids: IdArray) -> Sequence[str]:
         """Return the dataset's ids of these chunks; no text is read."""
         return self._snapshot.names(ids)

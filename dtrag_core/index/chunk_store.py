@@ -5,24 +5,37 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
+import orjson
 import pyarrow as pa
 
 from dtrag_core.errors import IndexCorruptError
 from dtrag_core.types import Chunk
 
 ROWS_A_BATCH: Final = 4096
-_SEPARATOR: Final = "\x1f"  # between the parts of a path: ASCII's own unit separator
 _SCHEMA = pa.schema(
     [
+        # What is shown of a chunk lies in one piece, so that few pages are touched for it, and as
+        # what it is sent as.
+        ("record", pa.binary()),
+        ("text_bytes", pa.int32()),
         ("id", pa.string()),
-        ("title", pa.string()),
-        ("text", pa.string()),
-        ("path", pa.string()),
-        ("doc_type", pa.string()),
         ("attributes", pa.string()),
     ]
 )
+_RECORD, _TEXT_BYTES, _ID, _ATTRIBUTES = range(len(_SCHEMA))
+
+
+def chunk_record(chunk: Chunk) -> bytes:
+    """Return a chunk as JSON: an object of id, title, text, path and doc_type."""
+    return orjson.dumps(
+        {
+            "id": chunk.id,
+            "title": chunk.title,
+            "text": chunk.text,
+            "path": chunk.path,
+            "doc_type": chunk.doc_type,
+        }
+    )
 
 
 class ChunkWriter:
@@ -49,11 +62,9 @@ class ChunkWriter:
 
     def _write(self, chunks: Sequence[Chunk]) -> None:
         columns = [
+            [chunk_record(chunk) for chunk in chunks],
+            [len(chunk.text.encode()) for chunk in chunks],
             [chunk.id for chunk in chunks],
-            [chunk.title for chunk in chunks],
-            [chunk.text for chunk in chunks],
-            [_SEPARATOR.join(chunk.path) for chunk in chunks],
-            [chunk.doc_type for chunk in chunks],
             [json.dumps(dict(chunk.attributes)) if chunk.attributes else "" for chunk in chunks],
         ]
         arrays = [
@@ -62,32 +73,16 @@ class ChunkWriter:
         self._writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
 
 
-class _Strings:
-    """One string column of a record batch, read without a detour over Arrow scalars."""
+class _Column:
+    """One column of bytes of a record batch, read without a detour over Arrow scalars."""
 
-    def __init__(self, column: pa.StringArray) -> None:
+    def __init__(self, column: pa.Array) -> None:
         _, ends, data = column.buffers()
         self._ends = memoryview(ends).cast("i") if len(column) else memoryview(b"")
         self._data = memoryview(data) if data is not None else memoryview(b"")
-        self._empty = not len(self._data)
 
-    def __getitem__(self, row: int) -> str:
-        if self._empty:
-            return ""
-        start, end = self._ends[row], self._ends[row + 1]
-        return str(self._data[start:end], "utf-8") if end > start else ""
-
-    def raw(self, row: int) -> bytes:
-        """Return a row's bytes."""
+    def __getitem__(self, row: int) -> bytes:
         return bytes(self._data[self._ends[row] : self._ends[row + 1]])
-
-    def longest(self) -> int:
-        """Return the size of the longest row, in bytes."""
-        return int(np.diff(np.frombuffer(self._ends, np.int32)).max(initial=0))
-
-    def size(self, row: int) -> int:
-        """Return how many bytes a row's text has."""
-        return int(self._ends[row + 1] - self._ends[row])
 
 
 class ChunkStore:
@@ -102,55 +97,54 @@ class ChunkStore:
             raise IndexCorruptError(
                 f"{path} is no readable Arrow file ({error}); build it again: dtrag index build"
             ) from error
-        self._batches = [tuple(map(_Strings, batch.columns)) for batch in batches]
+        self._records = [_Column(batch.column(_RECORD)) for batch in batches]
+        self._ids = [_Column(batch.column(_ID)) for batch in batches]
+        self._attributes = [_Column(batch.column(_ATTRIBUTES)) for batch in batches]
+        self._text_bytes = [batch.column(_TEXT_BYTES).to_numpy() for batch in batches]
         self._rows = sum(batch.num_rows for batch in batches)
-        self._paths: dict[bytes, tuple[str, ...]] = {}
-        self.longest_text = max((columns[2].longest() for columns in self._batches), default=0)
+        self.longest_text = max((int(sizes.max()) for sizes in self._text_bytes), default=0)
         """Bytes of the longest text."""
 
     def __len__(self) -> int:
         return int(self._rows)
 
+    def record(self, number: int) -> bytes:
+        """Return the chunk of a row as `chunk_record` wrote it."""
+        batch, row = divmod(number, ROWS_A_BATCH)
+        return self._records[batch][row]
+
     def chunk(self, number: int) -> Chunk:
         """Return the chunk of a row."""
         batch, row = divmod(number, ROWS_A_BATCH)
-        id_, title, text, path, doc_type, attributes = self._batches[batch]
-        written = attributes[row]
+        shown = orjson.loads(self._records[batch][row])
+        attributes = self._attributes[batch][row]
         return Chunk(
-            id_[row],
-            title[row],
-            text[row],
-            self._path(path.raw(row)),
-            doc_type[row],
-            json.loads(written) if written else {},
+            shown["id"],
+            shown["title"],
+            shown["text"],
+            tuple(shown["path"]),
+            shown["doc_type"],
+            json.loads(attributes) if attributes else {},
         )
-
-    def _path(self, written: bytes) -> tuple[str, ...]:
-        """Return the path; there are far fewer of them than rows, so each is cut up once."""
-        if written not in self._paths:
-            text = str(written, "utf-8")
-            self._paths[written] = tuple(text.split(_SEPARATOR)) if text else ()
-        return self._paths[written]
 
     def name(self, number: int) -> str:
         """Return the dataset's id of a row's chunk."""
         batch, row = divmod(number, ROWS_A_BATCH)
-        return self._batches[batch][0][row]
+        return self._ids[batch][row].decode()
 
     def ids(self) -> list[str]:
         """Return the dataset's id of every chunk, by row."""
-        places = (divmod(row, ROWS_A_BATCH) for row in range(len(self)))
-        return [self._batches[batch][0][row] for batch, row in places]
+        return [self.name(row) for row in range(len(self))]
 
     def text_bytes(self, number: int) -> int:
         """Return the size in bytes of a row's text, without reading it."""
         batch, row = divmod(number, ROWS_A_BATCH)
-        return self._batches[batch][2].size(row)
+        return int(self._text_bytes[batch][row])
 
     def __iter__(self) -> Iterator[Chunk]:
         return map(self.chunk, range(len(self)))
 
     def close(self) -> None:
         """Release the file."""
-        self._batches = []
+        self._records, self._ids, self._attributes, self._text_bytes = [], [], [], []
         self._map.close()

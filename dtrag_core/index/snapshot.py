@@ -57,6 +57,10 @@ class Snapshot:
         """Return the chunks of these rows, in this order."""
         return [self.segments[part].files.store.chunk(row) for part, row in self._places(ids)]
 
+    def records(self, ids: IdArray) -> list[bytes]:
+        """Return the chunks of these rows as JSON objects."""
+        return [self.segments[part].files.store.record(row) for part, row in self._places(ids)]
+
     def names(self, ids: IdArray) -> list[str]:
         """Return the dataset's ids of these rows."""
         return [self.segments[part].files.store.name(row) for part, row in self._places(ids)]

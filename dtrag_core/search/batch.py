@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Final, TypeAlias, TypeVar, cast
+from typing import Final, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -23,24 +23,22 @@ from dtrag_core.errors import (
 )
 from dtrag_core.optimization.circuit_breaker import CircuitBreaker
 from dtrag_core.optimization.legs import LegsOutcome, timed
-from dtrag_core.search.ranked import Ranked, check_budget, hits_of, rank, rank_by_one_leg
+from dtrag_core.search.ranked import Ranked, check_budget, rank, rank_by_one_leg
 from dtrag_core.search.ranked_batch import rank_batch
+from dtrag_core.search.reading import A, C, Ran, Reading
 from dtrag_core.search.request import SearchRequest, normalize_request
 from dtrag_core.types import (
     LEGACY,
     Candidates,
     Filters,
-    Hit,
     Mask,
     Mode,
     SearchParams,
-    SearchResult,
     Span,
     Switches,
 )
 
 T = TypeVar("T")
-Answer: TypeAlias = SearchResult | Exception
 
 EMBED, BM25, VECTOR = LEGS = ("embed", "bm25", "vector")
 PLAN: Final = "batched"
@@ -78,9 +76,10 @@ class RankedAlone:
     degraded: bool
 
 
-class BatchSearch:
+class BatchSearch(Generic[C, A]):
     """Answers batches on the calling thread; may be called from several at once.
 
+    `reading` says what an answer is.
     `switches` are those of the optimised path. `breakers`, by leg, are asked before a leg is run
     and told how it went. `byte_budget` is how large the texts of one answer may be.
     """
@@ -90,17 +89,19 @@ class BatchSearch:
         engine: Engine,
         switches: Switches,
         byte_budget: int,
+        reading: Reading[C, A],
         breakers: Mapping[str, CircuitBreaker] | None = None,
     ) -> None:
         self._engine = engine
         self._switches = switches
         self._byte_budget = byte_budget
+        self._reading = reading
         self._breakers = breakers or {}
         self._batches: dict[type, bool] = {}
 
-    def __call__(self, requests: Sequence[BatchRequest]) -> list[Answer]:
+    def __call__(self, requests: Sequence[BatchRequest]) -> list[A | Exception]:
         """Return the answer to each request, in order: a result, or the error it failed with."""
-        answers: dict[int, Answer] = {}
+        answers: dict[int, A | Exception] = {}
         for mode in dict.fromkeys(request.mode for request in requests):
             session = self._engine.session(LEGACY if mode == "legacy" else self._switches)
             alone: list[_Asked] = []
@@ -134,7 +135,7 @@ class BatchSearch:
         return cast(BatchSession, session) if self._batches[kind] else None
 
     def _together(
-        self, session: BatchSession, group: Sequence[_Asked], answers: dict[int, Answer]
+        self, session: BatchSession, group: Sequence[_Asked], answers: dict[int, A | Exception]
     ) -> bool:
         """Answer searches with the same filters; False if a leg failed, perhaps for one of them."""
         requests = [asked.request for asked in group]
@@ -152,15 +153,15 @@ class BatchSearch:
                 fitting.append((asked, each))
         ids = np.concatenate([np.zeros(0, np.int32), *(each.ids for _, each in fitting)])
         try:
-            chunks, span = timed("fetch", session.fetch, ids)
+            shown, span = timed("fetch", self._reading.read, session, ids)
         except LegFailedError:
             return False
         timings = (*spans, span)
         first = 0
         for asked, each in fitting:
             last = first + len(each.ids)
-            hits = hits_of(each, chunks[first:last])
-            answers[asked.place] = self._result(hits, asked.request.mode, timings, PLAN)
+            ran = Ran(asked.request.mode, self._switches, timings, PLAN, False)
+            answers[asked.place] = self._reading.answer(each, shown[first:last], ran)
             first = last
         return True
 
@@ -208,29 +209,19 @@ class BatchSearch:
         ranked, span = timed("fuse", rank, session, request, legs)
         return RankedAlone(ranked, (*spans, span), False)
 
-    def _alone(self, session: Session, asked: _Asked) -> Answer:
+    def _alone(self, session: Session, asked: _Asked) -> A | Exception:
         try:
             found = self.rank_alone(
                 session, asked.request, asked.mask, allow_degraded=asked.allow_degraded
             )
             check_budget(session, found.ranked, self._byte_budget)
-            chunks, span = timed("fetch", session.fetch, found.ranked.ids)
+            shown, span = timed("fetch", self._reading.read, session, found.ranked.ids)
         except DtragError as error:
             return error
-        hits, timings = hits_of(found.ranked, chunks), (*found.spans, span)
-        return self._result(hits, asked.request.mode, timings, "in_turn", degraded=found.degraded)
-
-    def _result(
-        self,
-        hits: tuple[Hit, ...],
-        mode: Mode,
-        timings: tuple[Span, ...],
-        plan: str,
-        *,
-        degraded: bool = False,
-    ) -> SearchResult:
+        mode = asked.request.mode
         switches = LEGACY if mode == "legacy" else self._switches
-        return SearchResult(hits, mode, switches, False, timings, plan, degraded=degraded)
+        ran = Ran(mode, switches, (*found.spans, span), "in_turn", found.degraded)
+        return self._reading.answer(found.ranked, shown, ran)
 
     def _attempt(self, spans: list[Span], leg: str, call: Callable[[], T]) -> T | Exception:
         try:

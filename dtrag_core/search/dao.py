@@ -23,6 +23,7 @@ from dtrag_core.search.batch import BatchSearch
 from dtrag_core.search.cache import SingleFlightCache
 from dtrag_core.search.certified import CertifiedResult, certified_ranking
 from dtrag_core.search.ranked import STREAM_ABOVE_BYTES, Ranked, check_budget, hits_of, rank
+from dtrag_core.search.reading import A, C, Reading, ReadingHits
 from dtrag_core.search.request import (
     FiltersLike,
     SearchRequest,
@@ -82,7 +83,12 @@ class SearchDAO:
         self.switches = switches
         self.caches = caches
         self.breakers = breakers or {}
-        self.search_batch = BatchSearch(engine, switches, executor.byte_budget, self.breakers)
+        self.search_batch = self.batches(ReadingHits())
+
+    def batches(self, reading: Reading[C, A]) -> BatchSearch[C, A]:
+        """Return what answers many requests at once, as `search_batch`, with answers of its own."""
+        budget = self.executor.byte_budget
+        return BatchSearch(self.engine, self.switches, budget, reading, self.breakers)
 
     async def hybrid_search(
         self,

@@ -16,7 +16,8 @@ from dtrag_core.api.settings import BodyLimits, Capacity, ServiceSettings
 from dtrag_core.engines.base import Engine
 from dtrag_core.search.batch import BatchRequest, BatchSearch
 from dtrag_core.search.dao import SearchDAO
-from dtrag_core.types import OPTIMIZED, SearchResult
+from dtrag_core.search.reading import A, C, Reading
+from dtrag_core.types import OPTIMIZED
 from dtrag_core.workbench import open_dao
 
 Json = Any
@@ -53,20 +54,27 @@ class Exchange:
         return self.sent[0]["status"] if self.sent else None
 
 
-class GatedSearch(BatchSearch):
-    """Searches only once it may; raises `fault` if there is one."""
+class Gate:
+    """Searches wait until it is opened, or raise `fault` if there is one."""
 
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine, OPTIMIZED, 1 << 20)
+    def __init__(self) -> None:
         self.opened = threading.Event()
         self.searched = 0
         self.fault: Exception | None = None
 
-    def __call__(self, requests: Sequence[BatchRequest]) -> list[SearchResult | Exception]:
-        if self.fault is not None:
-            raise self.fault
-        self.opened.wait()
-        self.searched += len(requests)
+
+class GatedSearch(BatchSearch[C, A]):
+    """Searches only once it may."""
+
+    def __init__(self, gate: Gate, engine: Engine, reading: Reading[C, A]) -> None:
+        super().__init__(engine, OPTIMIZED, 1 << 20, reading)
+        self._gate = gate
+
+    def __call__(self, requests: Sequence[BatchRequest]) -> list[A | Exception]:
+        if self._gate.fault is not None:
+            raise self._gate.fault
+        self._gate.opened.wait()
+        self._gate.searched += len(requests)
         return super().__call__(requests)
 
 
@@ -74,8 +82,11 @@ class Gated(SearchDAO):
     """Searches through a gate."""
 
     def __init__(self, inner: SearchDAO) -> None:
+        self.gate = Gate()
         super().__init__(inner.engine, inner.executor)
-        self.gate = self.search_batch = GatedSearch(inner.engine)
+
+    def batches(self, reading: Reading[C, A]) -> BatchSearch[C, A]:
+        return GatedSearch(self.gate, self.engine, reading)
 
 
 @pytest.fixture

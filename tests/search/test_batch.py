@@ -16,7 +16,7 @@ from dtrag_core.engines.embedded_session import EmbeddedSession
 from dtrag_core.errors import CircuitOpenError, InvalidRequestError, LegFailedError
 from dtrag_core.optimization.async_executor import AsyncExecutionOptimizer
 from dtrag_core.optimization.circuit_breaker import BreakerSettings, CircuitBreaker
-from dtrag_core.search.batch import LEGS, Answer, BatchRequest
+from dtrag_core.search.batch import LEGS, BatchRequest
 from dtrag_core.search.dao import SearchDAO
 from dtrag_core.types import (
     CandidateBatch,
@@ -134,7 +134,7 @@ def plain(engine: FaultyEngine) -> Iterator[SearchDAO]:
     made.executor.close()
 
 
-def result(answer: Answer) -> SearchResult:
+def result(answer: SearchResult | Exception) -> SearchResult:
     assert isinstance(answer, SearchResult), answer
     return answer
 
