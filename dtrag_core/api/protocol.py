@@ -1,13 +1,14 @@
 """uvicorn's HTTP protocol, with bounds on what a connection may cost before it is a request."""
 
 from asyncio import AbstractEventLoop, TimerHandle, Transport
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from dtrag_core.api.one_write import OneWrite
 from dtrag_core.api.settings import ConnectionLimits
 
 _TITLES: Final = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large", 503: "Service Unavailable"}  # fmt: skip  # noqa: E501
@@ -40,7 +41,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait for the headers of a first request."""
-        super().connection_made(transport)
+        super().connection_made(cast(Transport, OneWrite(transport, self.loop)))
         if len(self.connections) > self._limits.most:
             self._refuse(503, "too many connections", b"retry-after: 1\r\n")
         else:
