@@ -1,5 +1,6 @@
 """One search's view of an index directory: the legs over one generation."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -95,8 +96,7 @@ class EmbeddedSession:
         self, vectors: FloatArray, depths: Starts, mask: Mask | None
     ) -> CandidateBatch:
         """Return what `vector_leg` returns for each vector. Raises as it does."""
-        for vector in vectors:
-            self._has_direction(vector)
+        self._check_vectors(vectors.shape[1:], float(np.vdot(vectors, vectors)))
         return self._vectors.search_batch(vectors, depths, _allowed(mask))
 
     def bm25_scores_batch(self, queries: Sequence[str], ids: IdArray, starts: Starts) -> FloatArray:
@@ -145,15 +145,19 @@ class EmbeddedSession:
         return self._analysed_batch[1]
 
     def _has_direction(self, vector: FloatArray) -> bool:
-        if vector.shape != (self.info.dimension,):
+        length = float(np.vdot(vector, vector))
+        self._check_vectors(vector.shape, length)
+        return length > 0
+
+    def _check_vectors(self, shape: tuple[int, ...], length: float) -> None:
+        """Raise EmbeddingError for another shape; `length` is infinite or NaN if a part is."""
+        if shape != (self.info.dimension,):
             raise EmbeddingError(
                 f"the index holds vectors of dimension {self.info.dimension}, the query's has "
-                f"shape {vector.shape}; embed queries with the index's own embedder"
+                f"shape {shape}; embed queries with the index's own embedder"
             )
-        length = float(np.dot(vector, vector))
-        if not np.isfinite(length):
+        if not math.isfinite(length):
             raise EmbeddingError("the query's embedding holds NaN or infinity")
-        return length > 0
 
 
 def _allowed(mask: Mask | None) -> Mask:
