@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,11 +24,16 @@ SOURCES = hashlib.sha256(
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 KERNELS = ROOT / ".pytest_cache" / f"numba-{SOURCES.hexdigest()[:12]}"
-COMPILED = KERNELS / "main"
-CACHE = KERNELS / os.environ.get("PYTEST_XDIST_WORKER", COMPILED.name)
+COMPILED = KERNELS / "compiled"
+CACHE = KERNELS / os.environ.get("PYTEST_XDIST_WORKER", "main")
 if COMPILED.is_dir() and not CACHE.is_dir():
     shutil.copytree(COMPILED, CACHE)
 os.environ["NUMBA_CACHE_DIR"] = str(CACHE)
+
+# A shell's background job ignores interrupts, and so would the processes that tests interrupt:
+# what is ignored is inherited, what is handled is not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, lambda number, frame: None)
 
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
