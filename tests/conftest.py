@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,11 +24,16 @@ SOURCES = hashlib.sha256(
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 KERNELS = ROOT / ".pytest_cache" / f"numba-{SOURCES.hexdigest()[:12]}"
-COMPILED = KERNELS / "main"
-CACHE = KERNELS / os.environ.get("PYTEST_XDIST_WORKER", COMPILED.name)
+COMPILED = KERNELS / "compiled"
+CACHE = KERNELS / os.environ.get("PYTEST_XDIST_WORKER", "main")
 if COMPILED.is_dir() and not CACHE.is_dir():
     shutil.copytree(COMPILED, CACHE)
 os.environ["NUMBA_CACHE_DIR"] = str(CACHE)
+
+# A shell's background job ignores interrupts, and so would the processes that tests interrupt:
+# what is ignored is inherited, what is handled is not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, lambda number, frame: None)
 
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
@@ -38,24 +44,28 @@ settings.load_profile("dtrag")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile what a search needs once, for all test processes that are going to be started."""
+    """Compile each leg once, side by side, for all test processes that are going to be started."""
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         return
     if COMPILED.is_dir():
         return
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = Path(folder) / "corpus.jsonl"
-        with corpus.open("w", encoding="utf-8") as file:
-            file.writelines(f"{json.dumps(chunk)}\n" for chunk in _docstrings())
-        search = ("search", "parse", "--dataset", f"jsonl:{corpus}", "--mode", "both")
-        subprocess.run(
-            [sys.executable, "-m", "dtrag_core.cli", *search],
-            env={**os.environ, "DTRAG_HOME": folder},
-            cwd=ROOT,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    KERNELS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=KERNELS) as folder:
+        caches = {leg: Path(folder) / leg for leg in ("bm25", "vector")}
+        legs = [
+            subprocess.Popen(
+                [sys.executable, str(ROOT / "tests" / "warm_up.py"), leg],
+                env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT)},
+            )
+            for leg, cache in caches.items()
+        ]
+        statuses = [leg.wait() for leg in legs]
+        if any(statuses):
+            raise pytest.UsageError("compiling the kernels failed, see above")
+        # What both compiled comes whole from the second: its index, and all that this names.
+        for cache in caches.values():
+            shutil.copytree(cache, Path(folder) / "both", dirs_exist_ok=True)
+        (Path(folder) / "both").rename(COMPILED)
 
 
 @pytest.fixture(scope="session")

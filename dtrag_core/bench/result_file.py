@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
-from jsonschema.validators import extend
+from typing import TYPE_CHECKING, Any
 
 from dtrag_core.errors import ResultError
+
+# jsonschema is imported where a result is checked: it takes seconds, which nobody who starts a
+# service or a search is to wait for.
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 
 def header(
@@ -78,22 +79,26 @@ def _items(
     items: Any,  # noqa: ANN401 (any schema)
     instance: Any,  # noqa: ANN401 (any JSON value)
     schema: Mapping[str, Any],
-) -> Iterator[ValidationError]:
+) -> Iterator["ValidationError"]:
     """Check whole numbers all at once: a histogram is thousands, and each alone takes 40 us."""
     plain = isinstance(items, dict) and items.keys() <= {"type", "minimum"}
     if plain and items.get("type") == "integer" and "prefixItems" not in schema:
         whole = isinstance(instance, list) and set(map(type, instance)) == {int}
         if whole and min(instance) >= items.get("minimum", -math.inf):
             return
+    from jsonschema import Draft202012Validator
+
     yield from Draft202012Validator.VALIDATORS["items"](validator, items, instance, schema)
 
 
-_Validator: Final = extend(Draft202012Validator, {"items": _items})
-
-
-def first_error(schema: Mapping[str, Any], value: object) -> ValidationError | None:
+def first_error(schema: Mapping[str, Any], value: object) -> "ValidationError | None":
     """Return what best says why a value does not fit a schema; None if it does."""
-    found: ValidationError | None = best_match(_Validator(schema).iter_errors(value))
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+    from jsonschema.validators import extend
+
+    validator = extend(Draft202012Validator, {"items": _items})
+    found: ValidationError | None = best_match(validator(schema).iter_errors(value))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from dtrag_core.errors import MeasuringError
 
@@ -48,7 +48,9 @@ def mean_interval(values: ArrayLike) -> Interval:
     """Return the mean of at least two values with its t-interval (Student, 1908)."""
     array = _floats(values, 2, "the interval of a mean")
     mean = float(array.mean())
-    half = float(stats.t.ppf(1 - _TAIL, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
+    half = float(
+        special.stdtrit(len(array) - 1, 1 - _TAIL) * array.std(ddof=1) / np.sqrt(len(array))
+    )
     return Interval(mean, mean - half, mean + half, len(array))
 
 
@@ -137,8 +139,8 @@ def welch(a: ArrayLike, b: ArrayLike) -> tuple[Interval, float]:
         return Interval(ratio, ratio, ratio, n), 1.0 if difference == 0 else 0.0
     error = np.sqrt(vx + vy)
     freedom = (vx + vy) ** 2 / (vx**2 / (len(x) - 1) + vy**2 / (len(y) - 1))
-    half = float(stats.t.ppf(1 - _TAIL, freedom) * error)
-    p = 2 * float(stats.t.sf(abs(difference) / error, freedom))
+    half = float(special.stdtrit(freedom, 1 - _TAIL) * error)
+    p = 2 * float(special.stdtr(freedom, -abs(difference) / error))
     ends = float(np.exp(difference - half)), float(np.exp(difference + half))
     return Interval(ratio, *ends, n), p
 

@@ -7,8 +7,6 @@ also serves languages that the static embedder's pieces do not know.
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from dtrag_core.embedding.base import CorpusTexts, State
 from dtrag_core.embedding.vectors import batches, fingerprint_of, sample_of, sealed, unit_rows
@@ -64,6 +62,10 @@ def fit_lsa(texts: CorpusTexts) -> LsaEmbedder:
 
     Raises EmbeddingError if they hold no word at all.
     """
+    # Imported here: it takes seconds, and an index that is opened needs none of it.
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     documents = sample_of(texts.documents, _SAMPLE)
     if not any(split_words(text) for text in documents):
         raise EmbeddingError(f"lsa cannot be fitted: no word in {len(documents)} documents")

@@ -1,12 +1,13 @@
 """A complete result made of seeded numbers, through the real histograms and statistics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from dtrag_core.bench.clock import quiet_gc
 from dtrag_core.bench.gates import gate_interval
 from dtrag_core.bench.histogram import Histogram
 from dtrag_core.bench.load_plan import LoadPlan
@@ -258,3 +259,10 @@ def build_result(
 def make_result() -> Callable[..., Result]:
     """The factory of example results."""
     return build_result
+
+
+@pytest.fixture(scope="module")
+def few_to_collect() -> Iterator[None]:
+    """For modules of many loads: each collects garbage first, a second for all that is imported."""
+    with quiet_gc():
+        yield

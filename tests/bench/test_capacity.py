@@ -21,6 +21,8 @@ from dtrag_core.bench.load_result import FellBackError
 from dtrag_core.bench.virtual import VirtualClock, VirtualLoop, run_virtual
 from dtrag_core.targets import PERFORMANCE_TARGETS
 
+pytestmark = pytest.mark.usefixtures("few_to_collect")
+
 Make = Callable[[VirtualClock], Service[None]]
 
 

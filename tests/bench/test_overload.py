@@ -14,6 +14,8 @@ from dtrag_core.bench.soak import SoakPlan, SoakResult, soak
 from dtrag_core.bench.virtual import VirtualClock, run_virtual
 from dtrag_core.errors import MeasuringError
 
+pytestmark = pytest.mark.usefixtures("few_to_collect")
+
 MIB = 2**20
 
 

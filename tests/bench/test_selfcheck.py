@@ -1,5 +1,9 @@
+import pytest
+
 from dtrag_core.bench.selfcheck import check
 from dtrag_core.bench.virtual import run_virtual
+
+pytestmark = pytest.mark.usefixtures("few_to_collect")
 
 
 def test_every_claim_of_the_selfcheck_holds_on_virtual_time() -> None:

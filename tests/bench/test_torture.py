@@ -45,7 +45,7 @@ def write(living: LivingIndex, update: Update) -> None:
 
 
 def test_a_few_kills_lose_nothing(tmp_path: Path) -> None:
-    report = torture(tmp_path / "work", 6, seed=3, chunks=2_200)
+    report = torture(tmp_path / "work", 6, seed=3, chunks=2_200, updates=18)
     assert report.complaints == ()
     assert report.ok
     assert report.kills == 6

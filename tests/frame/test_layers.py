@@ -49,6 +49,19 @@ def test_importing_everything_patches_nothing_and_needs_no_extra() -> None:
     assert not unwanted
 
 
+def test_a_service_starts_without_what_fits_and_judges() -> None:
+    """Each of them takes a second or more to import."""
+    imports = "import sys, dtrag_core.api.serve, dtrag_core.embedding.lsa; print(*sys.modules)"
+
+    done = subprocess.run(
+        [sys.executable, "-c", imports], capture_output=True, text=True, check=True
+    )
+
+    imported = set(done.stdout.split())
+    assert "dtrag_core.api.app" in imported
+    assert imported.isdisjoint({"jsonschema", "matplotlib", "pandas", "scipy.stats", "sklearn"})
+
+
 def test_what_the_package_exports() -> None:
     assert dtrag_core.__all__ == ["PERFORMANCE_TARGETS", "Target", "__version__"]
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from dtrag_core.bench.torture.building import KilledBuilds
 from dtrag_core.bench.torture.corpus import TortureDataset
 from dtrag_core.bench.torture.killing import Killer
-from dtrag_core.bench.torture.updating import KilledWriters, LivingIndex
+from dtrag_core.bench.torture.updating import UPDATES, KilledWriters, LivingIndex
 from dtrag_core.errors import DtragError, InvalidRequestError
 from dtrag_core.types import Progress, no_progress
 
@@ -77,12 +77,18 @@ class _Phase(Protocol):
 
 
 def torture(
-    folder: Path, kills: int, seed: int, progress: Progress = no_progress, chunks: int = CHUNKS
+    folder: Path,
+    kills: int,
+    seed: int,
+    progress: Progress = no_progress,
+    chunks: int = CHUNKS,
+    updates: int = UPDATES,
 ) -> TortureReport:
     """Kill `kills` processes that write indexes in `folder`, and judge what each one left.
 
-    Stops at the first that left something wrong. Raises InvalidRequestError if the folder holds
-    anything, or for less than one kill.
+    Writers are killed within the time that so many `updates` take. Stops at the first kill that
+    left something wrong. Raises InvalidRequestError if the folder holds anything, or for less than
+    one kill.
     """
     if kills < 1:
         raise InvalidRequestError(f"kills must be at least 1, got {kills}")
@@ -96,7 +102,7 @@ def torture(
     living = LivingIndex(folder, builds.finished, dataset, seed)
     phases: list[_Phase] = [
         builds,
-        *(KilledWriters(living, killer, compacting=each) for each in (False, True)),
+        *(KilledWriters(living, killer, updates, compacting=each) for each in (False, True)),
     ]
     reports = {phase.name: PhaseReport(phase.seconds) for phase in phases}
     complaints: list[str] = []

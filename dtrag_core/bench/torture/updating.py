@@ -18,7 +18,8 @@ from dtrag_core.index.builder import EMBEDDER as EMBEDDER_FILE
 from dtrag_core.index.manifest import verify_files
 from dtrag_core.types import Chunk
 
-_UPDATES: Final = 30
+UPDATES: Final = 30
+"""That an undisturbed run makes; how long it takes is what moments are drawn from."""
 
 
 class LivingIndex:
@@ -79,7 +80,9 @@ class LivingIndex:
 class KilledWriters:
     """Kills processes that update a living index; `compacting` ones merge its segments too."""
 
-    def __init__(self, living: LivingIndex, killer: Killer, *, compacting: bool) -> None:
+    def __init__(
+        self, living: LivingIndex, killer: Killer, updates: int, *, compacting: bool
+    ) -> None:
         self.name = "compaction" if compacting else "ingest"
         self._living = living
         self._killer = killer
@@ -88,7 +91,7 @@ class KilledWriters:
         self.kept = 0
         self.resumed = 0
         killer.run(ingest, living.work, compacting, 1)
-        self.seconds = killer.run(ingest, living.work, compacting, _UPDATES)
+        self.seconds = killer.run(ingest, living.work, compacting, updates)
 
     def kill(self, rng: random.Random) -> tuple[float, list[str]]:
         """Kill once; return after which share of an undisturbed run, and what is wrong."""
