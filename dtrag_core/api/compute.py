@@ -41,7 +41,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is kept and sent of a result: its hits as JSON, and how it ran."""
+    """What is kept and sent of a result: its hits as JSON, and how it ran.
+
+    `timings` are for the metrics, once.
+    """
 
     hits: bytes
     mode: Mode

@@ -29,18 +29,19 @@ class OneWrite:
         if self._held:
             held, self._held = self._held, b""
             self._transport.writelines((held, data))
-        elif data.startswith(_HEAD):
+        elif data[: len(_HEAD)] == _HEAD:
             self._held = data
-            self._loop.call_soon(self._send)  # if nothing follows soon
+            self._loop.call_soon(self.flush)  # if nothing follows soon
         else:
             self._transport.write(data)
 
     def close(self) -> None:
         """Close once everything is sent."""
-        self._send()
+        self.flush()
         self._transport.close()
 
-    def _send(self) -> None:
+    def flush(self) -> None:
+        """Send what is held."""
         held, self._held = self._held, b""
         if held:
             self._transport.write(held)

@@ -41,7 +41,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait for the headers of a first request."""
-        super().connection_made(cast(Transport, OneWrite(transport, self.loop)))
+        self._out = OneWrite(transport, self.loop)
+        super().connection_made(cast(Transport, self._out))
         if len(self.connections) > self._limits.most:
             self._refuse(503, "too many connections", b"retry-after: 1\r\n")
         else:
@@ -52,6 +53,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._stop_watching()
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """Send what is held: the loop closes the connection after this."""
+        self._out.flush()
 
     def pause_writing(self) -> None:
         """Stop answering until the client has read; not for long if it does not."""

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -103,7 +104,7 @@ class Service:
         self.metrics.lookup("miss")
         answer = await self._computed(body.query, wanted, deadline)
         if not answer.degraded and len(answer.hits) <= _MOST_KEPT_BYTES:
-            self.cache.put(key, answer)
+            self.cache.put(key, replace(answer, timings=()))
         return answer.to_json(from_cache=False, took_ms=_ms_since(started))
 
     def readiness(self) -> Ready:

@@ -96,7 +96,8 @@ class EmbeddedSession:
         self, vectors: FloatArray, depths: Starts, mask: Mask | None
     ) -> CandidateBatch:
         """Return what `vector_leg` returns for each vector. Raises as it does."""
-        self._check_vectors(vectors.shape[1:], float(np.vdot(vectors, vectors)))
+        longest = np.einsum("ij,ij->i", vectors, vectors).max(initial=0)
+        self._check_vectors(vectors.shape[1:], float(longest))
         return self._vectors.search_batch(vectors, depths, _allowed(mask))
 
     def bm25_scores_batch(self, queries: Sequence[str], ids: IdArray, starts: Starts) -> FloatArray:

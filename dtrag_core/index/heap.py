@@ -11,12 +11,6 @@ from dtrag_core.types import FloatArray, IdArray
 
 
 @numba.njit(cache=True, nogil=True)
-def empty_heap(size: int) -> tuple[IdArray, FloatArray]:
-    """Return ids int32[size] and scores float32[size] of a heap with nothing in it."""
-    return np.full(size, np.int32(-1)), np.full(size, np.float32(-np.inf))
-
-
-@numba.njit(cache=True, nogil=True)
 def empty_heaps(sizes: NDArray[np.int64]) -> tuple[NDArray[np.int32], FloatArray]:
     """Return ids int32[n, m] and scores float32[n, m] of heaps, each in its row's first places.
 

@@ -163,6 +163,7 @@ class IVFVectors:
             return _NOTHING.ids, _NOTHING.scores, 0
         counts, allowed = self._allowed(mask)
         limits = self.probes, self.reach
+        vector = np.ascontiguousarray(vector)
         found: tuple[IdArray, FloatArray, int] = kernels.search_lists(
             self._table, self._centroids, counts, allowed, vector, depth, limits, part
         )

@@ -75,17 +75,18 @@ def encode(
     for which in range(len(vectors)):
         codes[which], scales[which] = _encode_query(vectors[which])
         for number in range(len(coarse)):
-            bases[which, number] = _product(coarse, number, codes[which]) * coarse_scales[number]
+            total = np.float32(_product(coarse, number, codes[which]))
+            bases[which, number] = total * coarse_scales[number]
     return codes, scales, bases
 
 
 @numba.njit(cache=True, nogil=True)
-def _product(codes: Int8Array, row: int, query: QueryCodes) -> np.float32:
-    """Return the sum over the codes of a row with those of the query, as a float."""
+def _product(codes: Int8Array, row: int, query: QueryCodes) -> np.int32:
+    """Return the sum over the codes of a row with those of the query."""
     address = np.int64(codes.ctypes.data) + row * codes.shape[1]
     dimension = np.int64(codes.shape[1])
-    totals = dot(address, np.int64(query.ctypes.data), (np.int64(0),), dimension)
-    return np.float32(totals[0])
+    total: np.int32 = dot(address, np.int64(query.ctypes.data), (np.int64(0),), dimension)[0]
+    return total
 
 
 @numba.njit(cache=True, nogil=True)
@@ -164,7 +165,10 @@ def _take(
     heap_ids: IdArray,
     heap_scores: FloatArray,
 ) -> None:
-    """Put the best of the rows from `first` on into the heap, by their int32[rows] sums."""
+    """Put the best of the rows from `first` on into the heap, by their int32[rows] sums.
+
+    The sums of rows that are not allowed may be anything.
+    """
     worst = heap_scores[0]
     promising = np.int32(0)
     for row in range(len(sums)):
@@ -176,7 +180,7 @@ def _take(
     everything = len(allowed) == 0
     for row in range(len(sums)):
         score = _score(sums[row], scales[row], base, query_scale)
-        if score < worst or not (everything or allowed[row]):
+        if not score >= worst or not (everything or allowed[row]):
             continue
         # Rows come in the order of lists, not of ids: of two equals the later may be the better.
         if score > worst or first + row < heap_ids[0]:
@@ -349,6 +353,7 @@ def score_rows(
         codes = carray(pointer(table[segment, CODES]), (row + 1, len(query)), np.int8)
         scales = carray(pointer(table[segment, SCALES]), row + 1, np.float32)
         number = np.searchsorted(bounds, row, side="right") - 1
-        base = _product(coarse, number, query) * coarse_scales[number]
-        scores[position] = (_product(codes, row, query) * scales[row] + base) * query_scale
+        base = np.float32(_product(coarse, number, query)) * coarse_scales[number]
+        total = _product(codes, row, query)
+        scores[position] = _score(total, scales[row], base, query_scale)
     return scores

@@ -175,6 +175,7 @@ class BatchSearchProcessor(Generic[P, A]):
         return flight, future
 
     def _dispatch_soon(self, turns: int = _TURNS) -> None:
+        """Dispatch after some turns of the event loop, once what has arrived is read."""
         self._soon = True
         if turns:
             asyncio.get_running_loop().call_soon(self._dispatch_soon, turns - 1)

@@ -79,9 +79,9 @@ class RankedAlone:
 class BatchSearch(Generic[C, A]):
     """Answers batches on the calling thread; may be called from several at once.
 
-    `reading` says what an answer is.
-    `switches` are those of the optimised path. `breakers`, by leg, are asked before a leg is run
-    and told how it went. `byte_budget` is how large the texts of one answer may be.
+    `reading` says what an answer is. `switches` are those of the optimised path. `breakers`, by
+    leg, are asked before a leg is run and told how it went. `byte_budget` is how large the texts of
+    one answer may be.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class BatchSearch(Generic[C, A]):
         self._batches: dict[type, bool] = {}
 
     def __call__(self, requests: Sequence[BatchRequest]) -> list[A | Exception]:
-        """Return the answer to each request, in order: a result, or the error it failed with."""
+        """Return the answer to each request, in order: an answer, or the error it failed with."""
         answers: dict[int, A | Exception] = {}
         for mode in dict.fromkeys(request.mode for request in requests):
             session = self._engine.session(LEGACY if mode == "legacy" else self._switches)

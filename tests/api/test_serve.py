@@ -76,6 +76,12 @@ def ask(served: Served, key: str, path: str, body: Json = None) -> httpx.Respons
     return httpx.post(served.url + path, headers=headers, json=body, timeout=30)
 
 
+def test_a_client_that_says_it_is_done_gets_an_answer_without_a_body(one: Served) -> None:
+    for _ in range(20):
+        answer = raw(one, b"HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 405 ")
+
+
 def test_workers_share_limits_and_metrics(two: Served, keys: tuple[Path, str, str]) -> None:
     _, free, five = keys
     query = {"query": "open a file"}

@@ -1,5 +1,6 @@
 """What every engine must do, on one small real corpus."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,6 +154,20 @@ def test_texts_come_in_the_order_asked_and_their_sizes_are_known(engine: Engine)
     assert [chunk.id for chunk in chunks] == [names[5], names[0], names[3]]
     sizes = [len(chunk.text.encode()) for chunk in chunks]
     assert list(session.text_bytes(ids)) == sizes
+    for record, chunk in zip(session.records(ids), chunks, strict=True):
+        shown = json.loads(record)
+        assert tuple(shown.pop("path")) == chunk.path
+        assert shown == {name: getattr(chunk, name) for name in ("id", "title", "text", "doc_type")}
+
+
+@BOTH
+def test_a_vector_may_be_part_of_a_larger_array(engine: Engine, switches: Switches) -> None:
+    session, vector = engine.session(switches), engine.embed_query("parse json text")
+    apart = np.zeros((len(vector), 3), np.float32)
+    apart[:, 1] = vector
+    found, same = (session.vector_leg(each, 9, None) for each in (vector, apart[:, 1]))
+    assert np.array_equal(found.ids, same.ids)
+    assert np.array_equal(found.scores, same.scores)
 
 
 def test_int8_vectors_are_a_quarter_and_both_paths_share_the_postings(engine: Engine) -> None:
