@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any, Final
 
 from dtrag_core.bench.capacity import closed_loop_rate
@@ -12,37 +13,12 @@ from dtrag_core.bench.load import run_load
 from dtrag_core.bench.load_plan import LoadPlan
 from dtrag_core.bench.mixes import SEARCH
 from dtrag_core.bench.service_process import ServiceProcess
+from dtrag_core.bench.statistics import mean_interval
 
 NOOP_COMMAND: Final = (sys.executable, "-m", "dtrag_core.bench.noop_service")
 CONNECTIONS: Final = 32
 _WARMUP: Final = 200
-
-
-async def saturated_and_open(
-    service: SearchService, requests: Sequence[bytes], rate: float, seconds: float
-) -> dict[str, Any]:
-    """Return the throughput of a closed loop of 32 connections, and latencies of an open one.
-
-    `closed_rate`: answered per s, saturated, over `seconds`: throughput, never a latency. `open`:
-    a load of `rate` for `seconds`, histogram and percentiles.
-    """
-    clock = RealClock()
-    for request in requests[:_WARMUP]:
-        await service(request)
-    closed = await closed_loop_rate(service, requests, clock, seconds=seconds, workers=CONNECTIONS)
-    opened = await run_load(service, requests, LoadPlan(rate, seconds, 2), clock)
-    return {
-        "closed_rate": closed,
-        "connections": CONNECTIONS,
-        "open": {
-            "rate": rate,
-            "seconds": seconds,
-            "sent": opened.sent,
-            "failed": opened.failed,
-            "histogram": opened.histogram.to_json(),
-            "percentiles_ms": opened.histogram.percentiles_ms(opened.failed),
-        },
-    }
+_TURNS: Final = 5
 
 
 async def http_cost(
@@ -53,15 +29,55 @@ async def http_cost(
     seconds: float,
     cores: Sequence[int],
 ) -> dict[str, Any]:
-    """Measure a service, then the endpoint that finds nothing, started on `cores`, likewise.
+    """Measure a service and the endpoint that finds nothing, started on `cores`, in turns.
 
-    Both are asked the same: `bodies` are those of `requests`. `share`: which part of what HTTP
-    alone allows the service reaches.
+    Both are asked the same: `bodies` are those of `requests`. Of each, `closed_rate`: answered per
+    s by a closed loop of 32 connections, over `seconds` in all, cut into turns, between which what
+    else the machine does is shared: throughput, never a latency. `open`: a load of `rate` for
+    `seconds`. `share`: which part of what HTTP alone allows the service reaches, the mean of the
+    turns, with its interval.
     """
-    own = await saturated_and_open(service, requests, rate, seconds)
+    clock = RealClock()
     with ServiceProcess(NOOP_COMMAND, cores) as process:
         async with HttpClient(Address.of(process.url)) as client:
             nothing = SearchService(client, {})
-            same = nothing.prepared(SEARCH, bodies)
-            noop = await saturated_and_open(nothing, same, rate, seconds)
-    return {"noop": noop, "service": own, "share": own["closed_rate"] / noop["closed_rate"]}
+            sides = {
+                "service": (service, requests),
+                "noop": (nothing, nothing.prepared(SEARCH, bodies)),
+            }
+            rates: dict[str, list[float]] = {name: [] for name in sides}
+            for side, asked in sides.values():
+                for request in asked[:_WARMUP]:
+                    await side(request)
+            for _ in range(_TURNS):
+                for name, (side, asked) in sides.items():
+                    closed = await closed_loop_rate(
+                        side, asked, clock, seconds=seconds / _TURNS, workers=CONNECTIONS
+                    )
+                    rates[name].append(closed)
+            costs: dict[str, Any] = {
+                name: {
+                    "closed_rate": fmean(rates[name]),
+                    "connections": CONNECTIONS,
+                    "open": await _opened(side, asked, rate, seconds),
+                }
+                for name, (side, asked) in sides.items()
+            }
+    shares = [own / noop for own, noop in zip(rates["service"], rates["noop"], strict=True)]
+    interval = mean_interval(shares)
+    return {**costs, "share": interval.value, "share_interval": interval.to_json()}
+
+
+async def _opened(
+    service: SearchService, requests: Sequence[bytes], rate: float, seconds: float
+) -> dict[str, Any]:
+    """Return how an open load went, with histogram and percentiles."""
+    opened = await run_load(service, requests, LoadPlan(rate, seconds, 2), RealClock())
+    return {
+        "rate": rate,
+        "seconds": seconds,
+        "sent": opened.sent,
+        "failed": opened.failed,
+        "histogram": opened.histogram.to_json(),
+        "percentiles_ms": opened.histogram.percentiles_ms(opened.failed),
+    }

@@ -96,7 +96,11 @@ def http_cost(result: Result) -> Table:
         )
         for key, name in names.items()
     ]
-    share = f"The service reaches {percent(cost['share'])} % of what HTTP alone allows."
+    share = f"The service reaches {percent(cost['share'])} %"
+    if (interval := cost.get("share_interval")) is not None:
+        low, high = percent(interval["ci_low"]), percent(interval["ci_high"])
+        share += f" [{low}, {high}]"
+    share += " of what HTTP alone allows."
     connections = cost["noop"]["connections"]
     rate = cost["noop"]["open"]["rate"]
     columns = (

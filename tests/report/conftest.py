@@ -313,6 +313,7 @@ def service(rng: np.random.Generator) -> dict[str, Any]:
             "service": http_side(rng, 1_431.0, 1_900.0),
             "noop": http_side(rng, 2_610.0, 610.0),
             "share": 0.548,
+            "share_interval": {"value": 0.548, "ci_low": 0.512, "ci_high": 0.584, "n": 5},
         },
         "capacity_beside_writer": {**capacity(), "low": 402.0},
     }
