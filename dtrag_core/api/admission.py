@@ -76,6 +76,7 @@ class Admission:
             await self._tell(exchange, error)
         finally:
             self._metrics.request(rule.route, exchange.status, self._clock() - started)
+            exchange.end()
 
     async def _admit(
         self, exchange: Exchange, rule: Rule, receive: Receive, started: float

@@ -62,6 +62,10 @@ class Exchange:
             message["headers"] = [*message.get("headers", ()), own]
         await self._send(message)
 
+    def end(self) -> None:
+        """Leave the scope: each would keep the other until garbage is collected."""
+        del self.scope[_SCOPE_KEY]
+
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole answer."""
         await self.send({"type": "http.response.start", "status": status, "headers": headers})

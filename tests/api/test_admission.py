@@ -1,6 +1,7 @@
 """What is refused, and when: before it costs anything."""
 
 import asyncio
+import gc
 import json
 import threading
 from collections.abc import Callable, Sequence
@@ -181,6 +182,27 @@ def test_a_body_in_pieces_is_put_together_and_one_too_large_refused(
             return [good.status, large.status, told.status]
 
         assert service.run(scenario()) == [200, 413, 413]
+
+
+def test_what_a_request_held_is_free_once_it_is_answered(
+    run_app: RunApp, small_index: Path, tmp_path: Path
+) -> None:
+    with run_app(settings(small_index, tmp_path, bodies=BodyLimits(most=100))) as service:
+
+        async def scenario() -> int:
+            gc.collect()
+            gc.disable()
+            try:
+                for body in (b'{"query": "open a file"}', b" " * 101):
+                    asked = Exchange()
+                    asked.body(body)
+                    await service.app(asked.scope, asked.messages.get, asked.send)
+                del asked
+                return sum(isinstance(each, Exchange) for each in gc.get_objects())
+            finally:
+                gc.enable()
+
+        assert service.run(scenario()) == 0
 
 
 def test_a_client_that_left_stops_costing(
