@@ -65,7 +65,10 @@ def test_a_started_service_is_pinned_watched_and_reported(tmp_path: Path) -> Non
     cores = result["service"]["cores"]
     assert cores["apart"] is (cores["service"] != cores["generator"])
     cost = result["http_cost"]
-    assert 0 < cost["share"] == cost["service"]["closed_rate"] / cost["noop"]["closed_rate"]
+    interval = cost["share_interval"]
+    assert interval["ci_low"] <= cost["share"] == interval["value"] <= interval["ci_high"]
+    rates = [cost[side]["closed_rate"] for side in ("service", "noop")]
+    assert cost["share"] == pytest.approx(rates[0] / rates[1], rel=0.5)  # turns, and their sum
     assert cost["noop"]["open"]["failed"] == 0
     path = write_load_result(result, tmp_path)
     assert read_load_result(tmp_path) == json.loads(path.read_text())
