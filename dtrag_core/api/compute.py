@@ -18,7 +18,7 @@ from dtrag_core.index.chunk_store import chunk_record
 from dtrag_core.optimization.batches import Request
 from dtrag_core.search.batch import BatchRequest
 from dtrag_core.search.dao import SearchDAO
-from dtrag_core.search.ranked import Ranked
+from dtrag_core.search.ranked import Ranked, with_scores
 from dtrag_core.search.reading import Ran
 from dtrag_core.types import IdArray, Mode, SearchParams, Span
 
@@ -75,13 +75,7 @@ class ReadingJson:
 
     def answer(self, ranked: Ranked, shown: Sequence[bytes], ran: Ran) -> Answer:
         """Return the answer to one search."""
-        scores = zip(
-            ranked.fused.tolist(), ranked.bm25.tolist(), ranked.cosine.tolist(), strict=True
-        )
-        hits = [
-            _hit(rank, *of, record)
-            for rank, (of, record) in enumerate(zip(scores, shown, strict=True), 1)
-        ]
+        hits = [_hit(*row) for row in with_scores(ranked, shown)]
         return Answer(b"[%b]" % b",".join(hits), ran.mode, ran.degraded, ran.plan, ran.timings)
 
 

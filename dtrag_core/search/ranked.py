@@ -1,8 +1,8 @@
 """From what the legs found to the hits: ranking, and reading the texts of the best."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from dtrag_core.search.request import SearchRequest
 from dtrag_core.types import Candidates, Chunk, FloatArray, Hit, IdArray
 
 STREAM_ABOVE_BYTES: Final = 1 << 20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +87,24 @@ def check_budget(session: Session, ranked: Ranked, budget: int) -> int:
     return size
 
 
-def hits_of(ranked: Ranked, chunks: Sequence[Chunk], first: int = 0) -> tuple[Hit, ...]:
-    """Return the hits whose chunks these are, the first at place `first` of the ranking."""
-    part = slice(first, first + len(chunks))
-    rows = zip(
-        chunks,
+def with_scores(
+    ranked: Ranked, shown: Sequence[T], first: int = 0
+) -> Iterator[tuple[int, float, float, float, T]]:
+    """Yield rank, fused score, BM25, cosine and what is shown, from place `first` on."""
+    part = slice(first, first + len(shown))
+    return zip(
+        range(part.start + 1, part.stop + 1),
         ranked.fused[part].tolist(),
         ranked.bm25[part].tolist(),
         ranked.cosine[part].tolist(),
+        shown,
         strict=True,
     )
+
+
+def hits_of(ranked: Ranked, chunks: Sequence[Chunk], first: int = 0) -> tuple[Hit, ...]:
+    """Return the hits whose chunks these are, the first at place `first` of the ranking."""
     return tuple(
-        Hit(place, chunk.id, fused, bm25, cosine, chunk)
-        for place, (chunk, fused, bm25, cosine) in enumerate(rows, first + 1)
+        Hit(rank, chunk.id, fused, bm25, cosine, chunk)
+        for rank, fused, bm25, cosine, chunk in with_scores(ranked, chunks, first)
     )
