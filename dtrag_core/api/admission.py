@@ -3,7 +3,7 @@
 In this order, so that a refusal costs next to nothing: who asks (key), how often (token bucket),
 the body within its limits, then breaker, limiter and pool of what it takes up. Only then the body
 is parsed. While it is answered, the request is watched: it ends when its client left or its time is
-up.
+up. A server that asks `shed` first refuses what there is no room for without beginning any of this.
 """
 
 import asyncio
@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from dtrag_core.api.bodies import BodyReader, ClientLeftError, replay
 from dtrag_core.api.disconnect import Watch
 from dtrag_core.api.exchange import Exchange, RequestIds
 from dtrag_core.api.json_route import Direct
 from dtrag_core.api.keys import ApiKey, KeyRing
-from dtrag_core.api.problems import Problem, RequestError, logged_problem
+from dtrag_core.api.problems import Problem, RequestError, logged_problem, problem_of
 from dtrag_core.api.rules import Rule, rule_of
 from dtrag_core.api.service import Service
 from dtrag_core.errors import DeadlineExceededError, OverloadedError
@@ -58,7 +58,28 @@ class Admission:
         self._clock = clock
         self._ids = RequestIds()
         self._bodies = BodyReader(service.settings.bodies)
+        self._coming = 0  # requests that `shed` let in, and that have not begun
         self.watch = Watch(clock=clock)
+
+    def shed(self, scope: Scope) -> tuple[Message, Message] | None:
+        """Return the refusal of a request for which there is no room; None lets it begin.
+
+        Under overload most of what arrives ends here, so it is asked before anything else, keys
+        included. It is to be called right before the request's task is made, if at all.
+        """
+        rule = rule_of(scope["method"], scope["path"])
+        if rule.resource is None:
+            return None
+        try:
+            self._controller.check(rule.resource, self._coming)
+        except OverloadedError as error:
+            exchange = Exchange(scope, _nowhere, self._ids)
+            refusal = exchange.refusal(problem_of(error))
+            exchange.end()
+            self._metrics.request(rule.route, refusal[0]["status"], 0.0)
+            return refusal
+        self._coming += 1
+        return None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -67,6 +88,8 @@ class Admission:
             return
         started = self._clock()
         rule = rule_of(scope["method"], scope["path"])
+        if rule.resource is not None and self._coming:
+            self._coming -= 1
         exchange = Exchange(scope, send, self._ids)
         try:
             await self._admit(exchange, rule, receive, started)
@@ -143,6 +166,10 @@ class Admission:
             await exchange.tell(problem)
         elif not isinstance(error, OverloadedError | DeadlineExceededError):
             raise error  # the answer has begun: the server has to break it off
+
+
+async def _nowhere(_: Message) -> None:
+    """Send nothing: the server does."""
 
 
 def _given_key(headers: Mapping[bytes, bytes]) -> bytes:

@@ -58,8 +58,7 @@ class Exchange:
         """Send a part of the answer."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            own = (b"x-request-id", self.request_id.encode("ascii"))
-            message["headers"] = [*message.get("headers", ()), own]
+            message["headers"] = [*message.get("headers", ()), self._own_header()]
         await self._send(message)
 
     def end(self) -> None:
@@ -68,17 +67,30 @@ class Exchange:
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole answer."""
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
+        self.status = status
+        for message in self._messages(status, headers, body):
+            await self._send(message)
 
     def problem(self, problem: Problem) -> tuple[int, Headers, bytes]:
         """Return status, headers and body that tell of a problem with this request."""
         instance = self.scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1")[:300]
         return problem.response(self.request_id, instance)
 
+    def refusal(self, problem: Problem) -> tuple[Message, Message]:
+        """Return what `tell` sends."""
+        return self._messages(*self.problem(problem))
+
     async def tell(self, problem: Problem) -> None:
         """Answer with a problem."""
         await self.answer(*self.problem(problem))
+
+    def _messages(self, status: int, headers: Headers, body: bytes) -> tuple[Message, Message]:
+        headers = [*headers, self._own_header()]
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        return start, {"type": "http.response.body", "body": body}
+
+    def _own_header(self) -> tuple[bytes, bytes]:
+        return b"x-request-id", self.request_id.encode("ascii")
 
 
 def exchange_of(scope: Scope) -> Exchange:

@@ -1,11 +1,14 @@
 """uvicorn's HTTP protocol, with bounds on what a connection may cost before it is a request."""
 
 from asyncio import AbstractEventLoop, TimerHandle, Transport
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import orjson
+from starlette.types import ASGIApp, Message, Scope
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from dtrag_core.api.one_write import OneWrite
@@ -15,16 +18,23 @@ _TITLES: Final = {400: "Bad Request", 408: "Request Timeout", 431: "Request Head
 _FRAMING: Final = 8  # bytes that may frame one byte of a body, as in chunks of one byte
 
 
+Shed = Callable[[Scope], tuple[Message, Message] | None]
+"""Returns the refusal of a request, as ASGI messages; None if it may begin."""
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """Closes connections that do not get on with a request, or an answer, and those too many.
 
     A request that is no HTTP is answered with a problem, as all others that cannot be answered,
-    unless another answer is on its way: then the connection is closed after what was sent.
+    unless another answer is on its way: then the connection is closed after what was sent. What
+    `shed` refuses is answered at once, without a task: when there is too much to do, this costs
+    half as much, and does not wait for what else the loop has to do.
     """
 
     def __init__(
         self,
         limits: ConnectionLimits,
+        shed: Shed,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
@@ -32,6 +42,7 @@ class GuardedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
+        self._shed = shed
         self._timer: TimerHandle | None = None
         self._unread: TimerHandle | None = None
         self._in_headers = True  # of the first request, which is waited for
@@ -122,6 +133,14 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
+        refusal = None if self.flow.write_paused else self._shed(cast(Scope, cycle.scope))
+        if refusal is None:
+            super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
+        else:
+            for message in refusal:
+                _run(cycle.send(message))  # type: ignore[arg-type]
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
         self._refuse(400, msg)
@@ -183,3 +202,10 @@ class GuardedProtocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode("ascii") + more + b"\r\n" + body)
         self.transport.close()
+
+
+def _run(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run what never waits."""
+    with suppress(StopIteration):
+        coroutine.send(None)
+        raise AssertionError("waited, though nothing holds up writing")

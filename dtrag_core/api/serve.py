@@ -27,9 +27,10 @@ def serve(settings: ServiceSettings, listener: socket.socket, ready: Callable[[]
     """
     signal.signal(signal.SIGTERM, leave)
     _allow_files(settings.connections.most + _OTHER_FILES)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
-        http=cast(type[Protocol], partial(GuardedProtocol, settings.connections)),
+        app,
+        http=cast(type[Protocol], partial(GuardedProtocol, settings.connections, app.shed)),
         loop="uvloop",
         ws="none",
         lifespan="on",

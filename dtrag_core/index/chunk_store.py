@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from dtrag_core.errors import IndexCorruptError
 from dtrag_core.types import Chunk
@@ -85,6 +87,11 @@ class _Column:
         return bytes(self._data[self._ends[row] : self._ends[row + 1]])
 
 
+def _integers(column: pa.Array) -> NDArray[np.int32]:
+    """Return a column of int32; Arrow's own conversion would import pandas."""
+    return np.frombuffer(column.buffers()[1], np.int32, len(column))
+
+
 class ChunkStore:
     """Reads chunks by row number from the memory-mapped file."""
 
@@ -100,7 +107,7 @@ class ChunkStore:
         self._records = [_Column(batch.column(_RECORD)) for batch in batches]
         self._ids = [_Column(batch.column(_ID)) for batch in batches]
         self._attributes = [_Column(batch.column(_ATTRIBUTES)) for batch in batches]
-        self._text_bytes = [batch.column(_TEXT_BYTES).to_numpy() for batch in batches]
+        self._text_bytes = [_integers(batch.column(_TEXT_BYTES)) for batch in batches]
         self._rows = sum(batch.num_rows for batch in batches)
         self.longest_text = max((int(sizes.max()) for sizes in self._text_bytes), default=0)
         """Bytes of the longest text."""

@@ -98,6 +98,18 @@ class ConcurrencyController:
             raise UnknownNameError("resource", resource_name, self._resources)
         return ControlledExecution(*self._resources[resource_name], deadline, tokens)
 
+    def check(self, resource_name: str, coming: int) -> None:
+        """Raise what entering would: CircuitOpenError, or RateLimitedError if there is no room.
+
+        Cheaper than being refused by `controlled_execution`, and counted as that is. `coming` is
+        how many more have passed this check and will enter. Takes nothing.
+        """
+        _, limiter, breaker = self._resources[resource_name]
+        if breaker is not None:
+            breaker.check()
+        if limiter is not None and limiter.refuses(coming):
+            raise limiter.refusal()
+
     def statistics(self) -> ControllerStatistics:
         """Return what every guard of every resource counted so far."""
         return ControllerStatistics(

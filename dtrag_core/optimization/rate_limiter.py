@@ -101,17 +101,30 @@ class AdaptiveRateLimiter:
         if tokens < 1:
             raise InvalidRequestError(f"tokens must be at least 1, got {tokens}")
         with self._lock:
-            in_flight = self._in_flight + tokens
-            if in_flight > self._peak:
-                self._peak = in_flight  # what was wanted: a limit that refuses is in use
-            if (in_flight > self._limit and self._in_flight) or (
+            if self._full(self._in_flight, tokens) or (
                 self._bucket is not None and self._bucket.take(tokens) > 0
             ):
                 self._refused += 1
                 return False
-            self._in_flight = in_flight
+            self._in_flight += tokens
             self._admitted += 1
             return True
+
+    def refuses(self, coming: int) -> bool:
+        """Say whether there is no room for one more, once `coming` others that are let in acquire.
+
+        If not, it counts as refused: it need not, and must not, try to acquire.
+        """
+        with self._lock:
+            full = self._full(self._in_flight + coming, 1)
+            self._refused += full
+            return full
+
+    def _full(self, before: int, tokens: int) -> bool:
+        wanted = before + tokens
+        if wanted > self._peak:
+            self._peak = wanted  # a limit that refuses is in use
+        return wanted > self._limit and before > 0
 
     def release(self, tokens: int = 1, *, latency_s: float, dropped: bool = False) -> None:
         """Say that an admitted request ended after `latency_s`.

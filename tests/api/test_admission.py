@@ -143,6 +143,43 @@ def test_overload_is_refused_without_parsing(
     assert len(parsed) == 2
 
 
+def test_a_server_learns_before_a_request_begins_that_there_is_no_room(
+    run_app: RunApp, gated: Gated, small_index: Path, tmp_path: Path
+) -> None:
+    crowded = settings(small_index, tmp_path, capacity=Capacity(searches=2))
+    with run_app(crowded, gated) as service:
+
+        async def scenario() -> list[int | None]:
+            exchanges = [Exchange() for _ in range(5)]
+            told = [service.app.shed(each.scope) for each in exchanges]
+            tasks = []
+            for each, refusal in zip(exchanges, told, strict=True):
+                if refusal is None:
+                    each.body(b'{"query": "path"}')
+                    task = service.app(each.scope, each.messages.get, each.send)
+                    tasks.append(asyncio.create_task(task))
+                else:
+                    for message in refusal:
+                        await each.send(message)
+            await asyncio.sleep(0)
+            again = Exchange()
+            assert service.app.shed(again.scope) is not None
+            assert service.app.shed(Exchange("/health").scope) is None
+            gated.gate.opened.set()
+            await asyncio.gather(*tasks)
+            assert service.app.shed(again.scope) is None
+            assert [(b"retry-after", b"1") in each.sent[0]["headers"] for each in exchanges] == [
+                each.status == 503 for each in exchanges
+            ]
+            ids = {dict(each.sent[0]["headers"])[b"x-request-id"] for each in exchanges}
+            assert len(ids) == 5
+            return [each.status for each in exchanges]
+
+        assert service.run(scenario()) == [200, 200, 503, 503, 503]
+        statistics = service.app.service.controller.statistics().resources["search"].limiter
+        assert (statistics.admitted, statistics.refused, statistics.in_flight) == (2, 4, 0)
+
+
 def test_a_slow_body_is_given_up_and_holds_nothing(
     run_app: RunApp, small_index: Path, tmp_path: Path
 ) -> None:
@@ -295,7 +332,7 @@ def test_keys(run_app: RunApp, small_index: Path, tmp_path: Path) -> None:
         add_key(file, "slow", rate=0.001, burst=2),
         add_key(file, "reader", read_only=True),
     )
-    assert not any(key.rpartition("_")[2] in file.read_text() for key in (free, slow, reader))
+    assert not any(key.split("_", 2)[2] in file.read_text() for key in (free, slow, reader))
     assert file.stat().st_mode & 0o777 == 0o600
     with run_app(settings(small_index, tmp_path, keys=file)) as service:
 

@@ -53,7 +53,7 @@ def service(small_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         jobs=tmp_path_factory.mktemp("slow") / "jobs.sqlite",
         bodies=BodyLimits(seconds=0.3),
         connections=LIMITS,
-        capacity=Capacity(streams=1),
+        capacity=Capacity(searches=1, streams=1),
     )
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -67,6 +67,13 @@ def service(small_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         process.terminate()
         process.join(60)
         assert process.exitcode == 0
+
+
+def refused(service: Service) -> float:
+    """Return how many searches were refused so far."""
+    counted = 'dtrag_request_seconds_count{route="/search",status="503"} '
+    lines = httpx.get(service.url + "/metrics").text.splitlines()
+    return sum(float(line.removeprefix(counted)) for line in lines if line.startswith(counted))
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -191,11 +198,38 @@ def test_beyond_so_many_connections_more_are_refused(service: Service) -> None:
         for connection in held:
             assert ask(connection, HEALTH).startswith(b"HTTP/1.1 200 OK")
         with service.connect() as connection:
-            refused = rest(connection)
-        assert refused.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
-        assert b"\r\nretry-after: 1\r\n" in refused
+            answer = rest(connection)
+        assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert b"\r\nretry-after: 1\r\n" in answer
     until(lambda: service.connections() == 0)
     assert httpx.get(service.url + "/health").status_code == 200
+
+
+def test_a_search_there_is_no_room_for_is_refused_and_its_connection_goes_on(
+    service: Service,
+) -> None:
+    body = b'{"query": "file"}'
+    request = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    before = refused(service)
+    statuses: list[bytes] = []
+    while b"503" not in statuses or b"200" not in statuses:
+        with ExitStack() as stack:
+            held = [stack.enter_context(service.connect()) for _ in range(LIMITS.most)]
+            for connection in held:
+                connection.sendall(request + HEALTH)
+            for connection in held:
+                answers = b""
+                while answers.count(b'{"status":"ok"') < 1:
+                    answers += connection.recv(65_536)
+                heads = [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]]
+                assert len(heads) == 2
+                statuses.append(heads[0])
+                assert heads[1] == b"200"
+                assert (heads[0] == b"503") == (b"\r\nretry-after: 1\r\n" in answers)
+                assert ask(connection, HEALTH).startswith(b"HTTP/1.1 200 OK")
+        until(lambda: service.connections() == 0)
+    assert set(statuses) == {b"200", b"503"}
+    assert refused(service) == before + statuses.count(b"503")
 
 
 def test_so_many_requests_wait_on_a_connection_and_no_more(service: Service) -> None:

@@ -234,6 +234,15 @@ def test_wide_requests_count_as_many_and_wider_than_the_limit_go_alone() -> None
         LimiterSettings(floor=30)
 
 
+def test_those_that_come_are_counted_before_they_acquire() -> None:
+    limiter = AdaptiveRateLimiter(LimiterSettings(initial=3), clock=ManualClock())
+    assert [limiter.refuses(coming) for coming in range(5)] == [False] * 3 + [True] * 2
+    assert limiter.acquire()
+    assert [limiter.refuses(coming) for coming in range(3)] == [False] * 2 + [True]
+    statistics = limiter.statistics()
+    assert (statistics.in_flight, statistics.admitted, statistics.refused) == (1, 1, 3)
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 5), st.floats(0, 1)), max_size=200))
 def test_in_flight_stays_within_the_limit_and_returns_to_zero(
     steps: list[tuple[bool, int, float]],
