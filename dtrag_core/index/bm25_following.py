@@ -52,15 +52,15 @@ def follow(
 
     Return how many there are now.
     """
-    count = touch(ids, saturations, lists, leading, start % BLOCK, sums, touched)
-    return settle(
+    count = _touch(ids, saturations, lists, leading, start % BLOCK, sums, touched)
+    return _settle(
         ids, saturations, dense, lists, leading, terms, start, size, mask, live, margin,
-        best, sums, touched, count, True, rows, most, found,
+        best, sums, touched, count, rows, most, found,
     )  # fmt: skip
 
 
 @numba.njit(cache=True, nogil=True)
-def touch(
+def _touch(
     ids: NDArray[np.uint16],
     saturations: Bytes,
     lists: Lists,
@@ -89,7 +89,7 @@ def touch(
 
 
 @numba.njit(cache=True, nogil=True)
-def settle(
+def _settle(
     ids: NDArray[np.uint16],
     saturations: Bytes,
     dense: Bytes,
@@ -105,16 +105,14 @@ def settle(
     sums: FloatArray,
     touched: IdArray,
     count: int,
-    alone: bool,
     rows: IdArray,
     most: FloatArray,
     found: int,
 ) -> int:
     """Complete the sums of `count` touched rows, and take down those that reach the threshold.
 
-    The terms from `added` on are looked up, for ever fewer rows. The rows' sums are cleared.
-    `alone`: all other sums are 0, or are not read again. Other arguments and the result as of
-    `follow`.
+    The terms from `added` on are looked up, for ever fewer rows. The rows' sums are cleared; all
+    other sums are 0. Other arguments and the result as of `follow`.
     """
     in_dense, weights, to_come, starts, stops, ends = lists
     base = start % BLOCK
@@ -135,10 +133,29 @@ def settle(
             enter(ids, starts, stops, ends, term, base, base + size)
             _look_up(
                 ids, saturations, starts[term], stops[term], base, weights[term],
-                sums, touched, kept, alone,
+                sums, touched, kept,
             )  # fmt: skip
+    return take_down(sums, touched, kept, start, margin, best, rows, most, found)
+
+
+@numba.njit(cache=True, nogil=True)
+def take_down(
+    sums: FloatArray,
+    touched: IdArray,
+    count: int,
+    start: int,
+    margin: np.float32,
+    best: FloatArray,
+    rows: IdArray,
+    most: FloatArray,
+    found: int,
+) -> int:
+    """Take down those of `count` rows, whose sums are whole, that reach the threshold.
+
+    Their sums are cleared. Arguments and the result as of `follow`.
+    """
     bound = threshold(best) - margin
-    for which in range(kept):
+    for which in range(count):
         row = np.int64(touched[which])
         score = sums[row]
         sums[row] = 0
@@ -207,16 +224,15 @@ def _look_up(
     sums: FloatArray,
     touched: IdArray,
     count: int,
-    alone: bool,
 ) -> None:
     """Add a term's postings for these rows only, by binary searches or all in passing.
 
-    In passing only if these rows are `alone` in having sums. Searches are made side by side, step
-    by step and without branches, so that the processor waits for the memory of many at once.
+    Searches are made side by side, step by step and without branches, so that the processor waits
+    for the memory of many at once.
     """
     if start == stop:
         return
-    if not alone or count * _PROBE < stop - start:
+    if count * _PROBE < stop - start:
         places = np.zeros(count, np.int32)
         size: Integer = stop - start
         while size > 1:

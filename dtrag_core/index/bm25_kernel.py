@@ -26,9 +26,9 @@ Which rows are looked at decides how fast it is. Rows are taken in blocks of 65,
   reach; a block that cannot reach theta is passed over. Rows lie in the order of their vectors'
   lists, so topical terms gather in few blocks.
 - *MaxScore* (Turtle and Flood 1995; `bm25_lists`): the terms that can add least, and together too
-  little, are not added up, only looked up for the few rows that the *leading* terms leave.
-- Leading terms with few postings are *followed* row by row (`bm25_following`). Otherwise they are
-  *spread out* over tiles of rows that stay in the first cache level, frequent terms by vector
+  little, cannot make a row one of the best; only rows of the *leading* terms are looked at.
+- Leading terms with few postings are *followed* row by row (`bm25_following`). Otherwise all terms
+  are *spread out* over tiles of rows that stay in the first cache level, frequent terms by vector
   instructions over a byte for every row, and one vector pass finds the groups of rows where
   anything reaches theta (`bm25_spreading`).
 
@@ -206,8 +206,8 @@ def _search_block(
             )  # fmt: skip
         else:
             found = spread(
-                ids, saturations, dense, lists, first, terms, start, end - start,
-                mask[start:end], live[start:end], error,
+                ids, saturations, dense, lists, terms, start, end - start,
+                mask[start:end], live[start:end], margin,
                 best, sums, maxima, touched, rows, most, found,
             )  # fmt: skip
         tile = after
