@@ -13,8 +13,8 @@ from dtrag_core.optimization.concurrency_control import (
 )
 from dtrag_core.search.batch import LEGS
 
-_INITIAL: Final = 64
-_FLOOR: Final = 32
+_INITIAL: Final = 80
+_FLOOR: Final = 40
 
 
 def guards(capacity: Capacity) -> ConcurrencyController:

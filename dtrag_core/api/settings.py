@@ -47,7 +47,7 @@ class Capacity:
     waiting for at most `queue_s`.
     """
 
-    target_s: float = 0.03
+    target_s: float = 0.035
     searches: int = 256
     streams: int = 4
     jobs: int = 16
