@@ -21,6 +21,7 @@ from dtrag_core.bench.load_result import LoadResult, RefusedError, Segment, Unan
 from dtrag_core.errors import MeasuringError
 
 TIMEOUT: Final = "timeout"
+UNFINISHED: Final = "unfinished"  # when the load was given up
 DROPPED: Final = "dropped"
 _UNANSWERED: Final = -1
 
@@ -126,9 +127,10 @@ class _Run(Generic[T]):
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+        kind = UNFINISHED if self.lost else TIMEOUT
         for number, done in enumerate(self.done):
             if done == _UNANSWERED:
-                self._fail(number, TIMEOUT)
+                self._fail(number, kind)
 
 
 def _growth(due: NDArray[np.int64], done: NDArray[np.int64]) -> float:
