@@ -179,6 +179,7 @@ def test_a_lost_run_is_stopped_whether_or_not_answers_come_back() -> None:
         assert lost.abandoned
         assert lost.sent < 1_000
         assert lost.histogram.count_above(limit.ns) + lost.failed > limit.allowed
+        assert set(lost.errors) == {"unfinished"}, "nothing timed out: it was not waited for"
     held = load(plan, Waiting, 50 * NS_PER_MS, limit)
     assert not held.abandoned
     assert held.sent == 6_000
