@@ -8,6 +8,7 @@ up. A server that asks `shed` first refuses what there is no room for without be
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -58,7 +59,8 @@ class Admission:
         self._clock = clock
         self._ids = RequestIds()
         self._bodies = BodyReader(service.settings.bodies)
-        self._coming = 0  # requests that `shed` let in, and that have not begun
+        # Requests that `shed` let in, and that have not begun, by what they take up.
+        self._coming: Counter[str] = Counter()
         self.watch = Watch(clock=clock)
 
     def shed(self, scope: Scope) -> tuple[Message, Message] | None:
@@ -71,14 +73,14 @@ class Admission:
         if rule.resource is None:
             return None
         try:
-            self._controller.check(rule.resource, self._coming)
+            self._controller.check(rule.resource, self._coming[rule.resource])
         except OverloadedError as error:
             exchange = Exchange(scope, _nowhere, self._ids)
             refusal = exchange.refusal(problem_of(error))
             exchange.end()
             self._metrics.request(rule.route, refusal[0]["status"], 0.0)
             return refusal
-        self._coming += 1
+        self._coming[rule.resource] += 1
         return None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,8 +90,8 @@ class Admission:
             return
         started = self._clock()
         rule = rule_of(scope["method"], scope["path"])
-        if rule.resource is not None and self._coming:
-            self._coming -= 1
+        if rule.resource is not None and self._coming[rule.resource]:
+            self._coming[rule.resource] -= 1
         exchange = Exchange(scope, send, self._ids)
         try:
             await self._admit(exchange, rule, receive, started)

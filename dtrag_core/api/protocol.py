@@ -103,6 +103,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
+        self._unset_keepalive_if_required()  # set if the one before was refused in these same bytes
         self._in_headers = self._in_message = True
         self._begun += 1
         self._bytes = self._body_bytes = 0
@@ -134,7 +135,9 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
-        refusal = None if self.flow.write_paused else self._shed(cast(Scope, cycle.scope))
+        # The answer to a request for another protocol ends the connection, which is seen to later.
+        later = self.flow.write_paused or self.parser.should_upgrade()
+        refusal = None if later else self._shed(cast(Scope, cycle.scope))
         if refusal is None:
             super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
         else:

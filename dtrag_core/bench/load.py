@@ -120,6 +120,7 @@ class _Run(Generic[T]):
     async def _settle(self) -> None:
         """Wait for the last answers, no longer than until the last can only have timed out."""
         last = self.due[len(self.done) - 1] + self._timeout_ns
+        kind = UNFINISHED if self.lost else TIMEOUT
         left = 0 if self.lost else max(last - self._clock.now_ns(), 0)
         pending = set(self._tasks.values())
         if pending:
@@ -127,7 +128,6 @@ class _Run(Generic[T]):
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
-        kind = UNFINISHED if self.lost else TIMEOUT
         for number, done in enumerate(self.done):
             if done == _UNANSWERED:
                 self._fail(number, kind)

@@ -88,7 +88,7 @@ class _Column:
 
 
 def _integers(column: pa.Array) -> NDArray[np.int32]:
-    """Return a column of int32; Arrow's own conversion would import pandas."""
+    """Return a whole column of int32 without nulls; Arrow's own conversion would import pandas."""
     return np.frombuffer(column.buffers()[1], np.int32, len(column))
 
 

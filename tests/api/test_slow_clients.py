@@ -51,7 +51,7 @@ def service(small_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     settings = ServiceSettings(
         small_index,
         jobs=tmp_path_factory.mktemp("slow") / "jobs.sqlite",
-        bodies=BodyLimits(seconds=0.3),
+        bodies=BodyLimits(seconds=1.5),
         connections=LIMITS,
         capacity=Capacity(searches=1, streams=1),
     )
@@ -230,6 +230,31 @@ def test_a_search_there_is_no_room_for_is_refused_and_its_connection_goes_on(
         until(lambda: service.connections() == 0)
     assert set(statuses) == {b"200", b"503"}
     assert refused(service) == before + statuses.count(b"503")
+
+
+@pytest.mark.parametrize("upgrade", [False, True])
+def test_after_a_refusal_a_connection_is_what_it_would_be_after_an_answer(
+    service: Service, upgrade: bool
+) -> None:
+    # Its body looks like a request; that of a request for another protocol is not read.
+    search = HEAD + b"Content-Length: %d\r\n" % len(HEALTH)
+    if upgrade:
+        search += b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    search += b"\r\n" + HEALTH
+    delete = HEAD.replace(b"/search", b"/chunks/delete") + b"Content-Length: 50\r\n\r\n{"
+    before = refused(service)
+    while refused(service) == before:
+        with ExitStack() as stack:
+            held = [stack.enter_context(service.connect()) for _ in range(LIMITS.most - 2)]
+            for number, connection in enumerate(held):
+                filling = HEAD + b'Content-Length: 17\r\n\r\n{"query": "file"}'
+                connection.sendall(filling if number % 3 else search + (b"" if upgrade else delete))
+            for connection in held[::3]:
+                answers = rest(connection)
+                assert answers.count(b"HTTP/1.1 ") == (1 if upgrade else 2)
+                assert upgrade or b"HTTP/1.1 408 " in answers, "it was closed while it waited"
+                assert b"\r\nconnection: close\r\n" in answers
+        until(lambda: service.connections() == 0)
 
 
 def test_so_many_requests_wait_on_a_connection_and_no_more(service: Service) -> None:
