@@ -2,7 +2,6 @@
 
 from asyncio import AbstractEventLoop, TimerHandle, Transport
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any, Final, cast
 
 import orjson
@@ -142,7 +141,8 @@ class GuardedProtocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
         else:
             for message in refusal:
-                _run(cycle.send(message))  # type: ignore[arg-type]
+                if not _ran(cycle.send(message)):  # type: ignore[arg-type]
+                    self.transport.abort()  # much is left unread: what it waits for may never come
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
@@ -207,8 +207,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def _run(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run what never waits."""
-    with suppress(StopIteration):
+def _ran(coroutine: Coroutine[Any, Any, None]) -> bool:
+    """Run a coroutine up to where it waits; return whether it came to its end."""
+    try:
         coroutine.send(None)
-        raise AssertionError("waited, though nothing holds up writing")
+    except StopIteration:
+        return True
+    coroutine.close()
+    return False
