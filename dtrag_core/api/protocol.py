@@ -139,10 +139,8 @@ class GuardedProtocol(HttpToolsProtocol):
         refusal = None if later else self._shed(cast(Scope, cycle.scope))
         if refusal is None:
             super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
-        else:
-            for message in refusal:
-                if not _ran(cycle.send(message)):  # type: ignore[arg-type]
-                    self.transport.abort()  # much is left unread: what it waits for may never come
+        elif not all(_ran(cycle.send(message)) for message in refusal):  # type: ignore[arg-type]
+            self.transport.abort()  # much is left unread: what it waits for may never come
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""

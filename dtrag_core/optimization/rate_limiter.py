@@ -113,7 +113,7 @@ class AdaptiveRateLimiter:
     def refuses(self, coming: int) -> bool:
         """Say whether there is no room for one more, once `coming` others that are let in acquire.
 
-        If not, it counts as refused: it need not, and must not, try to acquire.
+        Where there is none it counts as refused: it need not, and must not, try to acquire.
         """
         with self._lock:
             full = self._full(self._in_flight + coming, 1)
