@@ -8,6 +8,7 @@ from typing import Final, Literal
 from starlette.types import Message, Receive
 
 LOOK_EVERY_S: Final = 0.01
+_ASK_AFTER: Final = 5  # looks: most requests are over by then, and asking costs as much as parsing
 
 Ending = Literal["left", "late"]
 
@@ -32,15 +33,15 @@ def poll(receive: Receive) -> Message | None:
 class Watched:
     """One request that runs: its task is cancelled when `ending` is set."""
 
-    __slots__ = ("deadline", "ending", "receive", "since", "task")
+    __slots__ = ("ask_at", "deadline", "ending", "receive", "task")
 
-    def __init__(self, receive: Receive, since: float, deadline: float) -> None:
+    def __init__(self, receive: Receive, ask_at: float, deadline: float) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("requests run in tasks")
         self.task = task
         self.receive = receive
-        self.since = since
+        self.ask_at = ask_at
         self.deadline = deadline
         self.ending: Ending | None = None
 
@@ -54,14 +55,15 @@ class Watched:
 class Watch:
     """Looks after all requests of a process with one timer, which runs while there are any.
 
-    Requests that are over within `every_s` cost two entries in a dict. `clock` is monotonic, in
-    seconds, as deadlines are.
+    Every `every_s` for deadlines; whether a client has left is asked every fifth time. Requests
+    that are over by then cost two entries in a dict. `clock` is monotonic, in seconds, as deadlines
+    are.
     """
 
     def __init__(
         self, every_s: float = LOOK_EVERY_S, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._every_s = every_s
+        self._every_s, self._ask_every_s = every_s, _ASK_AFTER * every_s
         self._clock = clock
         self._watched: dict[Watched, None] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -71,7 +73,7 @@ class Watch:
 
     def enter(self, receive: Receive, deadline: float) -> Watched:
         """Watch the current task until it leaves."""
-        watched = Watched(receive, self._clock(), deadline)
+        watched = Watched(receive, self._clock() + self._ask_every_s, deadline)
         self._watched[watched] = None
         if self._timer is None:
             loop = asyncio.get_running_loop()
@@ -88,8 +90,10 @@ class Watch:
         for watched in tuple(self._watched):
             if now >= watched.deadline:
                 self._end(watched, "late")
-            elif now - watched.since >= self._every_s and _has_left(watched.receive):
-                self._end(watched, "left")
+            elif now >= watched.ask_at:
+                watched.ask_at = now + self._ask_every_s
+                if _has_left(watched.receive):
+                    self._end(watched, "left")
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
