@@ -41,7 +41,7 @@ def search_batch(
     for all queries that look at it: its rows are read from memory once.
     """
     lists = len(centroids[0])
-    queries = encode(vectors, lengths)
+    queries = encode(vectors, lengths, np.isinf(limits[1]))
     bases = list_bases(centroids, queries)
     depths = np.maximum(depths, 0)
     ids, scores = empty_heaps(depths)

@@ -16,18 +16,22 @@ import numpy as np
 from numba.np.numpy_support import carray
 
 from dtrag_core.index.addresses import pointer
+from dtrag_core.index.halves import restore
 from dtrag_core.index.heap import empty_heaps, sort_heap
-from dtrag_core.index.ivf_queries import Centroids, encode, list_base, list_bases
+from dtrag_core.index.ivf_queries import Centroids, encode, list_bases, product
 from dtrag_core.index.ivf_scanning import (
     BOUNDS,
     FIRST_ROW,
+    LOWER,
+    SCALES,
+    UPPER,
     Int32Array,
     Table,
     new_room,
     out_of_reach,
-    row_score,
     scan_list,
     scan_seeds,
+    score,
 )
 from dtrag_core.index.topk import select_top
 from dtrag_core.types import FloatArray, IdArray, Mask
@@ -90,7 +94,7 @@ def search_lists(
     spreads = centroids[2]
     probes, reach = limits
     shard, shards = part
-    queries = encode(vector.reshape(1, -1), lengths)
+    queries = encode(vector.reshape(1, -1), lengths, np.isinf(reach))
     bases = list_bases(centroids, queries)
     nearest = nearest_lists(bases[0], counts, probes, depth)
     depths, room = np.full(1, depth), new_room(queries)
@@ -141,14 +145,21 @@ def score_rows(
     ids: IdArray,
 ) -> FloatArray:
     """Return the scores float32[m] of these rows."""
-    queries = encode(vector.reshape(1, -1), lengths)
+    coarse, coarse_scales, _ = centroids
+    queries = encode(vector.reshape(1, -1), lengths, True)
     _, restored = new_room(queries)
+    codes, width = np.int64(queries.codes.ctypes.data), np.int64(len(restored) // 2)
+    lists, dimension = np.int64(coarse.ctypes.data), np.int64(len(vector))
     scores = np.empty(len(ids), np.float32)
     for position in range(len(ids)):
         segment = np.searchsorted(table[:, FIRST_ROW], ids[position], side="right") - 1
         row = ids[position] - table[segment, FIRST_ROW]
-        bounds = carray(pointer(table[segment, BOUNDS]), len(centroids[0]) + 1, np.int32)
+        bounds = carray(pointer(table[segment, BOUNDS]), len(coarse) + 1, np.int32)
         number = np.searchsorted(bounds, row, side="right") - 1
-        base = list_base(centroids, number, queries.codes[0])
-        scores[position] = row_score(table, segment, row, queries, 0, base, restored)
+        base = np.float32(product(lists + number * dimension, codes, dimension))
+        at = row * width
+        restore(table[segment, UPPER] + at, table[segment, LOWER] + at, restored)
+        total = product(np.int64(restored.ctypes.data), codes, dimension)
+        scale = carray(pointer(table[segment, SCALES]), row + 1, np.float32)[row]
+        scores[position] = score(total, scale, base * coarse_scales[number], queries.scales[0])
     return scores

@@ -11,8 +11,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrag_core.index.addresses import Address
 from dtrag_core.index.dot import dot
-from dtrag_core.index.halves import MIDDLE, half_width
+from dtrag_core.index.halves import MIDDLE, SURE, half_width
 from dtrag_core.types import FloatArray
 
 _INT8_MAX: Final = 127
@@ -55,66 +56,75 @@ def _encode_query(vector: FloatArray) -> tuple[NDArray[np.int16], np.float32]:
 
 
 @numba.njit(cache=True, nogil=True)
-def encode(vectors: FloatArray, lengths: FloatArray) -> Queries:
-    """Return float32[n, d] coded, to search rows with these `lengths` (see `halves`)."""
+def encode(vectors: FloatArray, lengths: FloatArray, surely: bool) -> Queries:
+    """Return float32[n, d] coded, to search rows with these `lengths`.
+
+    `surely`: whether no row may be missed; see `halves`.
+    """
     count, dimension = vectors.shape
     width = 2 * half_width(dimension)
     codes = np.zeros((count, width), np.int16)
     scales = np.ones(count, np.float32)
     rough = np.zeros((count, width), np.int8)
     limits = np.empty((count, 2), np.float32)
+    share = 1.0 if surely else min(1.0, SURE / np.sqrt(dimension))
+    slacks = lengths[0], np.float32(lengths[1] * share)
     for which in range(count):
         codes[which, :dimension], scales[which] = _encode_query(vectors[which])
-        limits[which] = _make_rough(codes[which], scales[which], lengths, rough[which])
+        limits[which] = _make_rough(codes[which], scales[which], slacks, rough[which])
     return Queries(codes, scales, rough, limits)
 
 
 @numba.njit(cache=True, nogil=True)
 def list_bases(centroids: Centroids, queries: Queries) -> FloatArray:
     """Return float32[n, lists]: what all rows of a list share, before the query's scale."""
-    lists = len(centroids[0])
-    bases = np.empty((len(queries.scales), lists), np.float32)
+    coarse, coarse_scales, _ = centroids
+    first, dimension = np.int64(coarse.ctypes.data), np.int64(coarse.shape[1])
+    codes = np.int64(queries.codes.ctypes.data)
+    size = queries.codes.itemsize * queries.codes.shape[1]
+    bases = np.empty((len(queries.scales), len(coarse)), np.float32)
     for which in range(len(bases)):
-        for number in range(lists):
-            bases[which, number] = list_base(centroids, number, queries.codes[which])
+        for number in range(len(coarse)):
+            total = product(first + number * dimension, codes + which * size, dimension)
+            bases[which, number] = np.float32(total) * coarse_scales[number]
     return bases
 
 
 @numba.njit(cache=True, nogil=True)
-def list_base(centroids: Centroids, number: int, codes: NDArray[np.int16]) -> np.float32:
-    """Return the product of a query's codes with the centroid of a list."""
-    base: np.float32 = np.float32(product(centroids[0], number, codes)) * centroids[1][number]
-    return base
+def product(row: Address, query: Address, dimension: Address) -> np.int32:
+    """Return the product of int8[d] and int16[d] at two addresses.
 
-
-@numba.njit(cache=True, nogil=True)
-def product(codes: Int8Array, row: int, query: NDArray[np.int16]) -> np.int32:
-    """Return the sum over the codes of a row with those of the query."""
-    address = np.int64(codes.ctypes.data) + row * codes.shape[1]
-    dimension = np.int64(codes.shape[1])
-    total: np.int32 = dot(address, np.int64(query.ctypes.data), (np.int64(0),), dimension)[0]
+    (Numbers, where arrays would be: counting their uses takes longer than a product.)
+    """
+    total: np.int32 = dot(row, query, (np.int64(0),), dimension)[0]
     return total
 
 
 @numba.njit(cache=True, nogil=True)
 def _make_rough(
-    codes: NDArray[np.int16], scale: np.float32, lengths: FloatArray, rough: Int8Array
+    codes: NDArray[np.int16],
+    scale: np.float32,
+    slacks: tuple[np.float32, np.float32],
+    rough: Int8Array,
 ) -> tuple[np.float32, np.float32]:
     """Set `rough` and return slope and offset, see `Queries` and `halves`."""
     largest = np.int64(1)
     for column in range(len(codes)):
         largest = max(largest, np.int64(abs(np.int64(codes[column]))))
-    step = largest / _INT8_MAX
-    squares, error, total = 0.0, 0.0, 0.0
+    step = np.float32(largest) / np.float32(_INT8_MAX)
+    steps = np.float32(1) / step
+    squares, error, total = np.int64(0), np.float32(0), np.int32(0)
     for column in range(len(codes)):
-        code = np.float64(codes[column])
-        rounded = np.rint(code / step)
+        code = np.float32(codes[column])
+        # Rounded: what is above 0 is cut to an integer, and that the compiler does in parallel.
+        rounded = np.int32(np.int32(code * steps + np.float32(128.5)) - np.int32(128))
         rough[column] = np.int8(rounded)
-        squares += code * code
-        error += (code - rounded * step) ** 2
-        total += rounded
+        off = code - np.float32(rounded) * step
+        squares += np.int64(codes[column]) * np.int64(codes[column])
+        error += off * off
+        total = np.int32(total + rounded)
     length = np.sqrt(squares)
-    slack = lengths[0] * np.sqrt(error) + lengths[1] * length
-    slack += _ROUNDING * (lengths[0] + lengths[1]) * length
+    slack = slacks[0] * np.sqrt(error) + slacks[1] * length
+    slack += _ROUNDING * (slacks[0] + slacks[1]) * length
     offset = (MIDDLE - 128) * step * total + slack
     return np.float32(16 * step * scale), np.float32(offset * scale)

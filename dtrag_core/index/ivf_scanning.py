@@ -18,7 +18,7 @@ import numpy as np
 from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
-from dtrag_core.index.addresses import pointer
+from dtrag_core.index.addresses import Address, pointer
 from dtrag_core.index.dot import half_dot
 from dtrag_core.index.halves import restore
 from dtrag_core.index.heap import replace_worst
@@ -38,31 +38,21 @@ TOGETHER: Final = 4
 Int32Array = NDArray[np.int32]
 Table = NDArray[np.int64]
 Room = tuple[Int32Array, Int8Array]
-"""What scanning works in: sums int32[TOGETHER, _BLOCK] and a restored row int8[1, 2 * h]."""
+"""What scanning works in: sums int32[TOGETHER, _BLOCK] and a restored row int8[2 * h]."""
 
 
 @numba.njit(cache=True, nogil=True)
 def new_room(queries: Queries) -> Room:
     """Return what `scan_list` works in."""
-    return np.empty((TOGETHER, _BLOCK), np.int32), np.empty((1, queries.rough.shape[1]), np.int8)
+    return np.empty((TOGETHER, _BLOCK), np.int32), np.empty(queries.rough.shape[1], np.int8)
 
 
 @numba.njit(cache=True, nogil=True)
-def row_score(
-    table: Table,
-    segment: int,
-    row: int,
-    queries: Queries,
-    query: int,
-    base: np.float32,
-    restored: Int8Array,
+def score(
+    total: np.int32, scale: np.float32, base: np.float32, query_scale: np.float32
 ) -> np.float32:
-    """Return the score of a segment's row, whose list adds `base`."""
-    at = np.int64(row) * (restored.shape[1] // 2)
-    restore(table[segment, UPPER] + at, table[segment, LOWER] + at, restored[0])
-    total = product(restored, 0, queries.codes[query])
-    scale = carray(pointer(table[segment, SCALES]), row + 1, np.float32)[row]
-    found: np.float32 = (np.float32(total) * scale + base) * queries.scales[query]
+    """Return the score of a row with this sum over its codes."""
+    found: np.float32 = (np.float32(total) * scale + base) * query_scale
     return found
 
 
@@ -85,66 +75,74 @@ def scan_list(
     the first `depths` int64[n] places of int32[n, m] and float32[n, m]. `allowed` bool[rows of all
     segments], or empty for all.
     """
-    sums, _ = room
+    sums, restored = room
+    rough, width = np.int64(queries.rough.ctypes.data), np.int64(len(restored) // 2)
+    codes, size = np.int64(queries.codes.ctypes.data), queries.codes.itemsize * 2 * width
+    scales, limits = queries.scales, queries.limits
     for segment in range(len(table)):
         bounds = carray(pointer(table[segment, BOUNDS]), number + 2, np.int32)
-        for start in range(bounds[number], bounds[number + 1], _BLOCK):
-            stop = min(start + _BLOCK, bounds[number + 1])
+        end = bounds[number + 1]
+        row_scales = carray(pointer(table[segment, SCALES]), end, np.float32)
+        for start in range(bounds[number], end, _BLOCK):
+            stop = min(start + _BLOCK, end)
             first = table[segment, FIRST_ROW] + start
+            upper = table[segment, UPPER] + start * width
+            lower = table[segment, LOWER] + start * width
             some = allowed[first : first + stop - start]
-            _multiply(table[segment, UPPER], start, queries, which, some, sums[:, : stop - start])
+            _multiply(upper, width, rough, which, some, sums[:, : stop - start])
             for place in range(len(which)):
                 query = which[place]
                 _take(
-                    table, segment, start, queries, query, bases[query, number],
-                    sums[place, : stop - start], some, heap_ids[query, : depths[query]],
-                    heap_scores[query, : depths[query]], room[1],
+                    sums[place, : stop - start], row_scales[start:stop], bases[query, number],
+                    (limits[query, 0], limits[query, 1]), codes + query * size, scales[query],
+                    (upper, lower), first, some, heap_ids[query, : depths[query]],
+                    heap_scores[query, : depths[query]], restored,
                 )  # fmt: skip
 
 
 @numba.njit(cache=True, nogil=True)
 def _multiply(
-    upper: int,
-    start: int,
-    queries: Queries,
+    upper: Address,
+    width: Address,
+    rough: Address,
     which: tuple[int, ...],
     allowed: Mask,
     sums: Int32Array,
 ) -> None:
-    """Set int32[which, rows] to the products of upper halves from row `start` on with queries.
+    """Set int32[which, rows] to the products of the upper halves at an address with queries.
 
     Rows that are not allowed (bool[rows], or empty for all) are left as they are.
     """
     everything = len(allowed) == 0
-    rough, width = np.int64(queries.rough.ctypes.data), np.int64(queries.rough.shape[1] // 2)
     for row in range(sums.shape[1]):
         if everything or allowed[row]:
-            totals = half_dot(upper + (start + row) * width, rough, which, width)
+            totals = half_dot(upper + row * width, rough, which, width)
             for place in range(len(which)):
                 sums[place, row] = totals[place]
 
 
 @numba.njit(cache=True, nogil=True)
 def _take(
-    table: Table,
-    segment: int,
-    start: int,
-    queries: Queries,
-    query: int,
-    base: np.float32,
     sums: Int32Array,
+    scales: FloatArray,
+    base: np.float32,
+    limits: tuple[np.float32, np.float32],
+    codes: Address,
+    query_scale: np.float32,
+    halves: tuple[Address, Address],
+    first: int,
     allowed: Mask,
     heap_ids: IdArray,
     heap_scores: FloatArray,
     restored: Int8Array,
 ) -> None:
-    """Put the best of the rows from `start` on into the heap.
+    """Put the best of the rows from the one with the id `first` on into the heap of a query.
 
-    `sums` int32[rows] with upper halves; of rows that are not allowed they may be anything.
+    `sums` int32[rows] are those of upper halves with the query's `rough`, of rows that are not
+    allowed they may be anything; its codes and the rows' halves are at the addresses.
     """
-    scales = carray(pointer(table[segment, SCALES]), start + len(sums), np.float32)[start:]
-    slope, offset = queries.limits[query]
-    most = base * queries.scales[query]
+    slope, offset = limits
+    most = base * query_scale
     most += abs(most) * _ROUNDING
     worst = heap_scores[0]
     promising = np.int32(0)
@@ -155,15 +153,18 @@ def _take(
     if promising == 0:
         return
     everything = len(allowed) == 0
+    upper, lower = halves
+    width = np.int64(len(restored) // 2)
+    row_codes = np.int64(restored.ctypes.data)
     for row in range(len(sums)):
         bound = (np.float32(sums[row]) * slope + offset) * scales[row] + most
         if not bound >= worst or not (everything or allowed[row]):
             continue
-        score = row_score(table, segment, start + row, queries, query, base, restored)
-        identity = table[segment, FIRST_ROW] + start + row
+        restore(upper + row * width, lower + row * width, restored)
+        found = score(product(row_codes, codes, 2 * width), scales[row], base, query_scale)
         # Rows come in the order of lists, not of ids: of two equals the later may be the better.
-        if score > worst or (score == worst and identity < heap_ids[0]):
-            replace_worst(heap_ids, heap_scores, identity, score)
+        if found > worst or (found == worst and first + row < heap_ids[0]):
+            replace_worst(heap_ids, heap_scores, first + row, found)
             worst = heap_scores[0]
 
 
