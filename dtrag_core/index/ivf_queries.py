@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import Address
 from dtrag_core.index.dot import dot
-from dtrag_core.index.halves import MIDDLE, SURE, half_width
+from dtrag_core.index.halves import MIDDLE, half_width, most_left
 from dtrag_core.types import FloatArray
 
 _INT8_MAX: Final = 127
@@ -59,7 +59,7 @@ def _encode_query(vector: FloatArray) -> tuple[NDArray[np.int16], np.float32]:
 def encode(vectors: FloatArray, lengths: FloatArray, surely: bool) -> Queries:
     """Return float32[n, d] coded, to search rows with these `lengths`.
 
-    `surely`: whether no row may be missed; see `halves`.
+    `surely` as `most_left` takes it.
     """
     count, dimension = vectors.shape
     width = 2 * half_width(dimension)
@@ -67,8 +67,7 @@ def encode(vectors: FloatArray, lengths: FloatArray, surely: bool) -> Queries:
     scales = np.ones(count, np.float32)
     rough = np.zeros((count, width), np.int8)
     limits = np.empty((count, 2), np.float32)
-    share = 1.0 if surely else min(1.0, SURE / np.sqrt(dimension))
-    slacks = lengths[0], np.float32(lengths[1] * share)
+    slacks = lengths[0], np.float32(most_left(lengths[1], dimension, surely))
     for which in range(count):
         codes[which, :dimension], scales[which] = _encode_query(vectors[which])
         limits[which] = _make_rough(codes[which], scales[which], slacks, rough[which])

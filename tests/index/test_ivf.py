@@ -212,6 +212,21 @@ def test_no_row_is_missed_for_its_upper_half(
         same(Candidates(found.ids[here], found.scores[here]), wanted)
 
 
+def test_rows_that_are_their_centroid_are_found() -> None:
+    """Their lower halves are all the same, which is as far from random as may be."""
+    same_row = np.full(256, -1 / 16, np.float32)
+    others = clustered(0, 200, 4, 256)
+    near = same_row + 0.2 * others[:1]
+    rows = np.concatenate([near / np.linalg.norm(near), [same_row, same_row], others])
+    centroids = np.stack([same_row, *others[:3]])
+    lists = np.sort(np.concatenate([[0, 0, 0], 1 + np.arange(200) % 3])).astype(np.int32)
+    codes = encode_rows(rows.astype(np.float32), lists, centroids)
+    index = IVFVectors(centroids, [SegmentVectors(codes, list_bounds(lists, 4), 0)], 4, 3.0)
+    assert index.search(same_row, 1, EVERYTHING).ids.tolist() == [1]
+    batch = index.search_batch(np.stack([same_row] * 5), np.full(5, 2), EVERYTHING)
+    assert batch.ids.tolist() == [1, 2] * 5
+
+
 def test_residuals_make_finer_codes() -> None:
     vectors = clustered(0, 2_000, 20, 64)
     centroids = train_centroids(vectors, 20)
