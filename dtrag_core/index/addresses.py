@@ -6,10 +6,14 @@ arrays alive and C-contiguous.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+Address: TypeAlias = int | np.int64
+"""An address, or how many bytes something takes."""
 
 
 def _to_pointer(_: Any, address: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ANN401

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.errors import EmbeddingError, InvalidRequestError
+from dtrag_core.index.halves import Codes, half_width, in_halves
 from dtrag_core.optimization.memory_optimizer import EmbeddingQuantizer
 from dtrag_core.types import FloatArray
 
@@ -85,23 +86,24 @@ def list_bounds(lists_sorted: NDArray[np.int32], lists: int) -> NDArray[np.int32
     return np.searchsorted(lists_sorted, np.arange(lists + 1)).astype(np.int32)
 
 
-def encode_rows(
-    vectors: FloatArray, lists: NDArray[np.int32], centroids: FloatArray
-) -> tuple[NDArray[np.int8], FloatArray]:
-    """Return int8[n, d] codes and float32[n] scales of what rows differ from their centroids by.
+def encode_rows(vectors: FloatArray, lists: NDArray[np.int32], centroids: FloatArray) -> Codes:
+    """Return the codes of what rows of float32[n, d] differ from their centroids by.
 
     A row is restored as the centroid of its list, itself restored from int8 codes, plus code *
     scale. Raises EmbeddingError for NaN or infinity.
     """
     quantizer = EmbeddingQuantizer()
     coarse, coarse_scales = quantizer.quantize_batch(centroids)
-    codes = np.empty(vectors.shape, np.int8)
+    halves = np.empty((2, len(vectors), half_width(vectors.shape[1])), np.uint8)
     scales = np.empty(len(vectors), np.float32)
+    lengths = np.zeros(2, np.float32)
     for here in _blocks(len(vectors)):
         of = lists[here]
         restored = coarse[of].astype(np.float32) * coarse_scales[of, np.newaxis]
-        codes[here], scales[here] = quantizer.quantize_batch(vectors[here] - restored)
-    return codes, scales
+        codes, scales[here] = quantizer.quantize_batch(vectors[here] - restored)
+        halves[:, here], largest = in_halves(codes)
+        lengths = np.maximum(lengths, largest)
+    return Codes(halves, scales, lengths)
 
 
 def _directions(vectors: FloatArray) -> FloatArray:

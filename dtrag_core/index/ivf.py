@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dtrag_core.errors import InvalidRequestError
 from dtrag_core.index import ivf_batch_kernels as batch_kernels
 from dtrag_core.index import ivf_kernels as kernels
+from dtrag_core.index import ivf_scanning as scanning
 from dtrag_core.index.centroids import (
     assign_lists,
     encode_rows,
@@ -24,6 +25,7 @@ from dtrag_core.index.centroids import (
     list_count,
     train_centroids,
 )
+from dtrag_core.index.halves import Codes, half_width
 from dtrag_core.index.vectors import Float32Segments, SegmentVectors, live_rows
 from dtrag_core.optimization.memory_optimizer import CODE_MAX, EmbeddingQuantizer
 from dtrag_core.types import CandidateBatch, Candidates, FloatArray, IdArray, Mask, Starts
@@ -70,7 +72,7 @@ class IVFVectors:
         self._segments = [_checked(each, codes.shape) for each in segments]
         self._rows = sum(each.rows for each in segments)
         self._table = np.array([_table_row(each) for each in self._segments], np.int64).reshape(
-            -1, kernels.FIELDS
+            -1, scanning.FIELDS
         )
         sizes = np.zeros(len(codes), np.int32)
         residuals = np.zeros(len(codes), np.float64)
@@ -78,6 +80,8 @@ class IVFVectors:
             sizes += np.diff(each.bounds)
             residuals += _residuals(each)
         self._centroids = (codes, scales, (residuals / np.maximum(sizes, 1)).astype(np.float32))
+        every = [each.codes.lengths for each in self._segments]
+        self._lengths = np.max([np.zeros(2, np.float32), *every], axis=0)
         self._live = live_rows(segments)
         self._counts = np.stack((sizes, sizes))
         if len(self._live):
@@ -98,7 +102,7 @@ class IVFVectors:
         """Bytes this index needs resident: codes, scales and bounds, and what each list has."""
         held: list[NDArray[Any]] = [*self._centroids, self._counts]
         for each in self._segments:
-            held += [each.codes, each.scales, each.bounds]
+            held += [*each.codes, each.bounds]
         return sum(array.nbytes for array in held)
 
     def tuned(self, probes: int, reach: float) -> "IVFVectors":
@@ -137,14 +141,14 @@ class IVFVectors:
         limits = self.probes, self.reach
         depths = np.minimum(depths, self._rows)
         ids, scores, starts = batch_kernels.search_batch(
-            self._table, self._centroids, counts, allowed, vectors, depths, limits
+            self._table, self._centroids, self._lengths, counts, allowed, vectors, depths, limits
         )
         return CandidateBatch(ids, scores, starts)
 
     def scores_batch(self, vectors: FloatArray, ids: IdArray, starts: Starts) -> FloatArray:
         """Return what `scores` does for each vector's ids, one vector after the other."""
         scores: FloatArray = batch_kernels.score_batch(
-            self._table, self._centroids, vectors, ids, starts
+            self._table, self._centroids, self._lengths, vectors, ids, starts
         )
         return scores
 
@@ -152,7 +156,9 @@ class IVFVectors:
         """Return the inner product float32[m] with each of these rows, as `search` gives it."""
         if not self._rows:
             return _NOTHING.scores
-        scores: FloatArray = kernels.score_rows(self._table, self._centroids, vector, ids)
+        scores: FloatArray = kernels.score_rows(
+            self._table, self._centroids, self._lengths, vector, ids
+        )
         return scores
 
     def _search(
@@ -165,8 +171,16 @@ class IVFVectors:
         limits = self.probes, self.reach
         vector = np.ascontiguousarray(vector)
         found: tuple[IdArray, FloatArray, int] = kernels.search_lists(
-            self._table, self._centroids, counts, allowed, vector, depth, limits, part
-        )
+            self._table,
+            self._centroids,
+            self._lengths,
+            counts,
+            allowed,
+            vector,
+            depth,
+            limits,
+            part,
+        )  # fmt: skip
         return found
 
     def _allowed(self, mask: Mask) -> tuple[NDArray[np.int32], Mask]:
@@ -184,32 +198,33 @@ class IVFVectors:
 def _checked(segment: SegmentVectors, shape: tuple[int, ...]) -> SegmentVectors:
     """Return the segment with arrays as kernels need them, which read what addresses say."""
     lists, dimension = shape
-    wanted = (segment.rows, dimension), (segment.rows,), (lists + 1,)
-    given = segment.codes.shape, segment.scales.shape, segment.bounds.shape
+    given = (*(each.shape for each in segment.codes), segment.bounds.shape)
+    wanted = (2, segment.rows, half_width(dimension)), (segment.rows,), (2,), (lists + 1,)
     bounds = np.ascontiguousarray(segment.bounds, np.int32)
     fits = given == wanted and bounds[0] == 0 and bounds[-1] == segment.rows
     if not fits or np.any(bounds[1:] < bounds[:-1]):
         raise InvalidRequestError(
-            f"codes, scales and bounds of shapes {given} do not fit, expected {wanted} and bounds "
-            f"ascending from 0 to {segment.rows}; build the index again"
+            f"halves, scales, lengths and bounds of shapes {given} do not fit, expected {wanted} "
+            f"and bounds ascending from 0 to {segment.rows}; build the index again"
         )
-    return replace(
-        segment,
-        codes=np.ascontiguousarray(segment.codes, np.int8),
-        scales=np.ascontiguousarray(segment.scales, np.float32),
-        bounds=bounds,
+    halves, scales, lengths = segment.codes
+    codes = Codes(
+        np.ascontiguousarray(halves, np.uint8),
+        np.ascontiguousarray(scales, np.float32),
+        np.asarray(lengths, np.float32),
     )
+    return replace(segment, codes=codes, bounds=bounds)
 
 
 def _table_row(segment: SegmentVectors) -> tuple[int, ...]:
-    arrays = segment.codes, segment.scales, segment.bounds
+    arrays = *segment.codes.halves, segment.codes.scales, segment.bounds
     return (*(array.ctypes.data for array in arrays), segment.first_row, segment.rows)
 
 
 def _residuals(segment: SegmentVectors) -> NDArray[np.float64]:
     """Return float64[lists]: the sum, over a list's rows, of the residual's largest component."""
     # A residual of zero has scale 1, and of a unit vector none else.
-    largest = np.where(segment.scales < 1, segment.scales * np.float32(CODE_MAX), 0)
+    largest = np.where(segment.codes.scales < 1, segment.codes.scales * np.float32(CODE_MAX), 0)
     sums = np.concatenate(([0.0], np.cumsum(largest, dtype=np.float64)))
     residuals: NDArray[np.float64] = np.diff(sums[segment.bounds])
     return residuals

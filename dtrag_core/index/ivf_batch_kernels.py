@@ -10,18 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.index.heap import empty_heaps, sort_heap
-from dtrag_core.index.ivf_kernels import (
+from dtrag_core.index.ivf_kernels import nearest_lists, score_rows
+from dtrag_core.index.ivf_queries import Centroids, encode, list_bases
+from dtrag_core.index.ivf_scanning import (
     TOGETHER,
-    Int8Array,
     Int32Array,
     Table,
-    encode,
-    nearest_lists,
-    new_sums,
+    new_room,
     out_of_reach,
     scan_list,
     scan_seeds,
-    score_rows,
 )
 from dtrag_core.types import FloatArray, IdArray, Mask, Starts
 
@@ -29,7 +27,8 @@ from dtrag_core.types import FloatArray, IdArray, Mask, Starts
 @numba.njit(cache=True, nogil=True)
 def search_batch(
     table: Table,
-    centroids: tuple[Int8Array, FloatArray, FloatArray],
+    centroids: Centroids,
+    lengths: FloatArray,
     counts: Int32Array,
     allowed: Mask,
     vectors: FloatArray,
@@ -42,37 +41,32 @@ def search_batch(
     for all queries that look at it: its rows are read from memory once.
     """
     lists = len(centroids[0])
-    queries, scales, bases = encode(centroids, vectors)
+    queries = encode(vectors, lengths, np.isinf(limits[1]))
+    bases = list_bases(centroids, queries)
     depths = np.maximum(depths, 0)
     ids, scores = empty_heaps(depths)
-    sums = new_sums()
+    room = new_room(queries)
     pending = np.zeros((lists, len(depths)), np.bool_)
     for query in range(len(depths)):
         if depths[query] == 0 or not np.any(vectors[query] != 0):
             continue
         nearest = nearest_lists(bases[query], counts, limits[0], depths[query])
         seed, _ = scan_seeds(
-            table, nearest, query, queries, scales, bases, counts, allowed, depths, ids, scores,
-            sums,
-        )  # fmt: skip
+            table, nearest, query, queries, bases, counts, allowed, depths, ids, scores, room
+        )
         length = np.sqrt(np.dot(vectors[query], vectors[query]))
         for number in nearest[seed:]:
-            pending[number, query] = not out_of_reach(
-                bases[query, number], scales[query], limits[1], centroids[2][number], length,
-                scores[query, 0],
-            )  # fmt: skip
+            base = bases[query, number] * queries.scales[query]
+            gain = limits[1] * centroids[2][number] * length
+            pending[number, query] = not out_of_reach(base, gain, scores[query, 0])
     for number in range(lists):
         looking = np.flatnonzero(pending[number])
         whole = len(looking) // TOGETHER * TOGETHER
         for place in range(0, whole, TOGETHER):
             four = looking[place], looking[place + 1], looking[place + 2], looking[place + 3]
-            scan_list(
-                table, number, four, queries, scales, bases, allowed, depths, ids, scores, sums
-            )
+            scan_list(table, number, four, queries, bases, allowed, depths, ids, scores, room)
         for query in looking[whole:]:
-            scan_list(
-                table, number, (query,), queries, scales, bases, allowed, depths, ids, scores, sums
-            )
+            scan_list(table, number, (query,), queries, bases, allowed, depths, ids, scores, room)
     return _flattened(ids, scores, depths)
 
 
@@ -98,7 +92,8 @@ def _flattened(
 @numba.njit(cache=True, nogil=True)
 def score_batch(
     table: Table,
-    centroids: tuple[Int8Array, FloatArray, FloatArray],
+    centroids: Centroids,
+    lengths: FloatArray,
     vectors: FloatArray,
     ids: IdArray,
     starts: Starts,
@@ -108,5 +103,5 @@ def score_batch(
     for which in range(len(vectors)):
         here = slice(starts[which], starts[which + 1])
         if here.start < here.stop:
-            scores[here] = score_rows(table, centroids, vectors[which], ids[here])
+            scores[here] = score_rows(table, centroids, lengths, vectors[which], ids[here])
     return scores

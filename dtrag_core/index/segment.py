@@ -17,6 +17,7 @@ from dtrag_core.index.chunk_store import ChunkStore, ChunkWriter
 from dtrag_core.index.deletions import Deletions, read_deletions
 from dtrag_core.index.filters import SegmentFilters, write_filters
 from dtrag_core.index.forward import ForwardIndex
+from dtrag_core.index.halves import Codes
 from dtrag_core.index.ivf import SegmentVectors, encode_rows, list_bounds
 from dtrag_core.index.manifest import SEGMENTS, SegmentEntry
 from dtrag_core.index.postings import Postings
@@ -27,8 +28,8 @@ from dtrag_core.index.vocabulary import Vocabulary
 from dtrag_core.types import FloatArray, Mask
 
 CHUNKS: Final = "chunks.arrow"
-FLOAT32, CODES, SCALES = "vectors_float32.npy", "vectors_int8.npy", "vectors_scales.npy"
-BOUNDS: Final = "vectors_bounds.npy"
+FLOAT32, BOUNDS = "vectors_float32.npy", "vectors_bounds.npy"
+_CODES: Final = "vectors_"
 _POSTINGS, _FORWARD, _VOCABULARY = "postings_", "forward_", "vocabulary_"
 
 Part = Literal["postings", "codes", "float32"]
@@ -54,9 +55,8 @@ def write_segment(
     postings = build_postings(forward, len(content.vocabulary), settings, average_length)
     write_group(directory, _POSTINGS, postings.arrays())
     _write_float32(content.vectors, directory)
-    codes, scales = encode_rows(content.vectors, content.lists, centroids)
-    np.save(directory / CODES, codes)
-    np.save(directory / SCALES, scales)
+    codes = encode_rows(content.vectors, content.lists, centroids)
+    write_group(directory, _CODES, codes._asdict())
     np.save(directory / BOUNDS, list_bounds(content.lists, len(centroids)))
     rows, length = len(content.chunks), int(forward.lengths.sum())
     return SegmentEntry(directory.name, rows, length, average_length, rows, length)
@@ -86,8 +86,7 @@ class SegmentFiles:
         self.postings = Postings.from_arrays(
             mapped_group(directory, _POSTINGS, _names_of(Postings))
         )
-        self.codes: NDArray[np.int8] = mapped(directory / CODES)
-        self.scales: FloatArray = mapped(directory / SCALES)
+        self.codes = Codes(**mapped_group(directory, _CODES, Codes._fields))
         self.bounds: NDArray[np.int32] = mapped(directory / BOUNDS)
         self.float32: FloatArray = mapped(directory / FLOAT32)
 
@@ -95,7 +94,7 @@ class SegmentFiles:
         """Return what a search reads of one part."""
         if part == "postings":
             return list(self.postings.arrays().values())
-        return [self.codes, self.scales, self.bounds] if part == "codes" else [self.float32]
+        return [*self.codes, self.bounds] if part == "codes" else [self.float32]
 
     @cached_property
     def forward(self) -> ForwardIndex:
@@ -133,7 +132,7 @@ class Segment:
     def vectors(self, first_row: int) -> SegmentVectors:
         """Return the int8 codes in lists, with rows counted from `first_row`."""
         files = self.files
-        return SegmentVectors(files.codes, files.scales, files.bounds, first_row, self.live)
+        return SegmentVectors(files.codes, files.bounds, first_row, self.live)
 
 
 def open_segment(index: Path, entry: SegmentEntry, files: SegmentFiles | None = None) -> Segment:

@@ -11,6 +11,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrag_core.index.halves import Codes
 from dtrag_core.index.topk import joined, select_top
 from dtrag_core.types import CandidateBatch, Candidates, FloatArray, IdArray, Mask, Starts
 
@@ -64,13 +65,11 @@ def padded(rows: int) -> int:
 class SegmentVectors:
     """The int8 vectors of one segment, rows in the order of their lists.
 
-    `codes` int8[rows, d] and `scales` float32[rows] as `centroids.encode_rows` makes them, `bounds`
-    int32[lists + 1]; row r has the id `first_row` + r; `live` bool[rows] is False for deleted
-    rows, None if there are none.
+    `codes` as `centroids.encode_rows` makes them, `bounds` int32[lists + 1]; row r has the id
+    `first_row` + r; `live` bool[rows] is False for deleted rows, None if there are none.
     """
 
-    codes: NDArray[np.int8]
-    scales: FloatArray
+    codes: Codes
     bounds: NDArray[np.int32]
     first_row: int
     live: Mask | None = None
@@ -78,7 +77,7 @@ class SegmentVectors:
     @property
     def rows(self) -> int:
         """How many rows there are, deleted ones among them."""
-        return len(self.codes)
+        return len(self.codes.scales)
 
 
 class Float32Segments:

@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 
+from dtrag_core.index.halves import Codes
 from dtrag_core.index.ivf import Float32Segments, IVFVectors, SegmentVectors
 from dtrag_core.index.snapshot import Snapshot
 from dtrag_core.types import Mask
@@ -54,6 +55,6 @@ def _one_row(segment: SegmentVectors) -> SegmentVectors:
     """Return the segment cut to its first row; kernels are compiled for read-only arrays."""
     bounds = np.minimum(segment.bounds, 1)
     bounds.setflags(write=False)
-    return replace(
-        segment, codes=segment.codes[:1], scales=segment.scales[:1], bounds=bounds, live=None
-    )
+    halves, scales, lengths = segment.codes
+    codes = Codes(halves[:, :1], scales[:1], lengths)
+    return replace(segment, codes=codes, bounds=bounds, live=None)

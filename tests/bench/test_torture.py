@@ -104,7 +104,7 @@ def test_a_deletion_undone_is_noticed(living: LivingIndex) -> None:
 
 
 def test_an_altered_byte_is_noticed(living: LivingIndex) -> None:
-    path = next(living.directory.glob("segments/*/vectors_int8.npy"))
+    path = next(living.directory.glob("segments/*/vectors_halves.npy"))
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

@@ -73,7 +73,7 @@ def test_info_wants_one_index(dtrag: Dtrag, named: list[str]) -> None:
 
 def test_verify_reads_every_byte(dtrag: Dtrag, own_index: Path) -> None:
     whole = dtrag("index", "verify", own_index)
-    path = own_index / "segments/000001/vectors_int8.npy"
+    path = own_index / "segments/000001/vectors_halves.npy"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -82,7 +82,7 @@ def test_verify_reads_every_byte(dtrag: Dtrag, own_index: Path) -> None:
     assert whole.returncode == 0
     assert "every byte as built" in whole.stdout
     assert altered.returncode == ExitCode.ERROR
-    assert "vectors_int8.npy was altered" in altered.stderr
+    assert "vectors_halves.npy was altered" in altered.stderr
 
 
 @pytest.mark.parametrize("command", [("index", "verify"), ("search", "bird", "--index")])

@@ -48,7 +48,7 @@ def test_a_present_index_is_not_built_again(corpus_file: Path, small_index: Path
     assert (small_index / "manifest.json").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("name", ["postings_ids.npy", "vectors_int8.npy", "chunks.arrow"])
+@pytest.mark.parametrize("name", ["postings_ids.npy", "vectors_halves.npy", "chunks.arrow"])
 def test_a_truncated_file_is_named_with_both_sizes(copy: Path, name: str) -> None:
     path = copy / SEGMENT / name
     size = path.stat().st_size

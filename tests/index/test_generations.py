@@ -121,7 +121,7 @@ def until_outdated(engine: EmbeddedEngine) -> None:
 
 
 def codes_of_last_segment(index: Path) -> Path:
-    return index / "segments" / read_manifest(index).segments[-1].name / "vectors_int8.npy"
+    return index / "segments" / read_manifest(index).segments[-1].name / "vectors_halves.npy"
 
 
 def test_a_generation_that_cannot_be_opened_disturbs_no_search(
@@ -134,11 +134,11 @@ def test_a_generation_that_cannot_be_opened_disturbs_no_search(
         for _ in range(50):
             session = engine.session(LEGACY)
             assert len(session.vector_leg(engine.embed_query("t0011"), 99, None)) == 60
-        assert "vectors_int8.npy is missing" in str(engine.outdated)
+        assert "vectors_halves.npy is missing" in str(engine.outdated)
         (said,) = log.messages
         assert "generation 1" in said
-        assert "vectors_int8.npy is missing" in said
-        with pytest.raises(IndexCorruptError, match=r"vectors_int8\.npy is missing"):
+        assert "vectors_halves.npy is missing" in said
+        with pytest.raises(IndexCorruptError, match=r"vectors_halves\.npy is missing"):
             engine.refresh()
         missing.rename(missing.with_suffix(".npy"))
         writer.delete(["c1"])

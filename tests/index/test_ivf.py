@@ -64,8 +64,8 @@ def make(vectors: FloatArray, lists: int, segment_rows: int) -> Corpus:
         order = np.argsort(assigned, kind="stable")
         part, assigned = part[order], assigned[order]
         ordered[start : start + len(part)] = part
-        codes, scales = encode_rows(part, assigned, centroids)
-        segments.append(SegmentVectors(codes, scales, list_bounds(assigned, lists), start))
+        codes = encode_rows(part, assigned, centroids)
+        segments.append(SegmentVectors(codes, list_bounds(assigned, lists), start))
         matrices.append(np.zeros((padded(len(part)), part.shape[1]), np.float32))
         matrices[-1][: len(part)] = part
     return Corpus(ordered, centroids, segments, matrices)
@@ -182,11 +182,56 @@ def test_scores_are_those_of_the_vectors() -> None:
     np.testing.assert_allclose(longer, 3 * index.scores(query, ids), rtol=1e-4, atol=1e-5)
 
 
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    dimension=st.sampled_from([1, 2, 7, 33, 64, 129]),
+    tail=st.sampled_from([0.0, 1.0, 3.0]),
+    length=st.sampled_from([1e-6, 1.0, 1e6]),
+)
+def test_no_row_is_missed_for_its_upper_half(
+    seed: int, dimension: int, tail: float, length: float
+) -> None:
+    """Components of a few large numbers among small ones are coded worst."""
+    random = np.random.default_rng(seed)
+    vectors = random.standard_normal((120, dimension)) * np.exp(
+        tail * random.standard_normal((120, dimension))
+    )
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[60:90] = vectors[:30] + 1e-4 * random.standard_normal((30, dimension))
+    rows = vectors[:100].astype(np.float32)
+    corpus = make(rows, 5, 40)
+    index = IVFVectors(corpus.centroids, corpus.segments, 1).exact()
+    for query in (length * vectors[100:105]).astype(np.float32):
+        wanted = best_of(index, query, 5, np.arange(100))
+        same(index.search(query, 5, EVERYTHING), wanted)
+    queries = np.ascontiguousarray(length * vectors[100:109], np.float32)
+    found = index.search_batch(queries, np.full(9, 5), EVERYTHING)
+    for place, query in enumerate(queries):
+        here = slice(found.starts[place], found.starts[place + 1])
+        wanted = best_of(index, query, 5, np.arange(100))
+        same(Candidates(found.ids[here], found.scores[here]), wanted)
+
+
+def test_rows_that_are_their_centroid_are_found() -> None:
+    """Their lower halves are all the same, which is as far from random as may be."""
+    same_row = np.full(256, -1 / 16, np.float32)
+    others = clustered(0, 200, 4, 256)
+    near = same_row + 0.2 * others[:1]
+    rows = np.concatenate([near / np.linalg.norm(near), [same_row, same_row], others])
+    centroids = np.stack([same_row, *others[:3]])
+    lists = np.sort(np.concatenate([[0, 0, 0], 1 + np.arange(200) % 3])).astype(np.int32)
+    codes = encode_rows(rows.astype(np.float32), lists, centroids)
+    index = IVFVectors(centroids, [SegmentVectors(codes, list_bounds(lists, 4), 0)], 4, 3.0)
+    assert index.search(same_row, 1, EVERYTHING).ids.tolist() == [1]
+    batch = index.search_batch(np.stack([same_row] * 5), np.full(5, 2), EVERYTHING)
+    assert batch.ids.tolist() == [1, 2] * 5
+
+
 def test_residuals_make_finer_codes() -> None:
     vectors = clustered(0, 2_000, 20, 64)
     centroids = train_centroids(vectors, 20)
     lists = assign_lists(vectors, centroids)
-    _, scales = encode_rows(vectors, lists, centroids)
+    scales = encode_rows(vectors, lists, centroids).scales
     _, whole = EmbeddingQuantizer().quantize_batch(vectors)
     assert np.median(scales) < 0.75 * np.median(whole)
 
@@ -256,8 +301,9 @@ def test_an_index_without_rows_finds_nothing() -> None:
 def test_arrays_that_do_not_fit_are_refused() -> None:
     corpus = make(clustered(0, 50, 3), 4, 50)
     segment = corpus.segments[0]
+    codes = segment.codes._replace(scales=segment.codes.scales[1:])
     with pytest.raises(InvalidRequestError, match="do not fit"):
-        IVFVectors(corpus.centroids, [replace(segment, scales=segment.scales[1:])], 1)
+        IVFVectors(corpus.centroids, [replace(segment, codes=codes)], 1)
     with pytest.raises(InvalidRequestError, match="ascending"):
         IVFVectors(corpus.centroids, [replace(segment, bounds=segment.bounds[::-1])], 1)
     with pytest.raises(InvalidRequestError, match="got 0"):

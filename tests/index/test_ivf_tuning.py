@@ -28,8 +28,8 @@ def corpus(rows: int, clusters: int, lists: int) -> tuple[IVFVectors, Float32Seg
     assigned = assign_lists(vectors, centroids)
     order = np.argsort(assigned, kind="stable")
     vectors, assigned = vectors[order], assigned[order]
-    codes, scales = encode_rows(vectors, assigned, centroids)
-    segments = [SegmentVectors(codes, scales, list_bounds(assigned, lists), 0)]
+    codes = encode_rows(vectors, assigned, centroids)
+    segments = [SegmentVectors(codes, list_bounds(assigned, lists), 0)]
     matrix = np.zeros((padded(rows), 64), np.float32)
     matrix[:rows] = vectors
     return IVFVectors(centroids, segments, 1).exact(), Float32Segments(segments, [matrix]), queries
@@ -75,11 +75,11 @@ def test_one_list_is_searched_exactly() -> None:
 def test_equally_near_rows_are_all_right() -> None:
     index, truth, queries = corpus(40, 1, 2)
     same = np.repeat(queries[:1], 40, axis=0)
-    codes, scales = encode_rows(same, np.zeros(40, np.int32), queries[:1])
+    codes = encode_rows(same, np.zeros(40, np.int32), queries[:1])
     bounds = np.array([0, 40], np.int32)
     matrix = np.zeros((padded(40), 64), np.float32)
     matrix[:40] = same
-    segments = [SegmentVectors(codes, scales, bounds, 0)]
+    segments = [SegmentVectors(codes, bounds, 0)]
     index, truth = IVFVectors(queries[:1], segments, 1).exact(), Float32Segments(segments, [matrix])
     assert tune(index, truth, queries).recall == 1
 

@@ -26,8 +26,8 @@ def unit_rows(seed: int, rows: int, dimension: int = 32) -> FloatArray:
 
 def one_segment(vectors: FloatArray, centroids: FloatArray) -> SegmentVectors:
     lists = np.zeros(len(vectors), np.int32)
-    codes, scales = encode_rows(vectors, lists, centroids)
-    return SegmentVectors(codes, scales, list_bounds(lists, 1), 0)
+    codes = encode_rows(vectors, lists, centroids)
+    return SegmentVectors(codes, list_bounds(lists, 1), 0)
 
 
 def float32(vectors: FloatArray) -> tuple[VectorIndex, FloatArray]:

@@ -1,0 +1,95 @@
+"""int8 codes in two halves of four bits, so that a scan reads only the upper ones.
+
+A row's upper half says what its score can be at most; only rows that may then be among the best are
+read and scored whole. (The idea of approximations that exclude rows before they are read: Weber,
+Schek and Blott 1998, the VA-file.) The halves of place j and of place j + h, h being half the
+dimension rounded up, share a byte: with c + 128 = 16 * upper + lower,
+
+    halves[0, row, j] = upper[j] + 16 * upper[j + h]        halves[1, row, j] likewise of lower
+
+A code is restored as its upper half and the middle of what the lower may be, c' = 16 * upper -
+120.5. Then, q being the query and q' what it is in int8, by the inequality of Cauchy and Schwarz
+
+    |c * q - c' * q'| <= |c - c'| * |q| + |c'| * |q - q'|
+
+where the largest |c - c'| and |c'| of all rows are known from building. Lower halves are as good as
+random, though: a sum of so many is beyond six standard deviations, |c - c'| * |q| / sqrt(d) each,
+less than once in ten million rows (its tails are those of a normal distribution at most, as those
+of sums of uniform variables are). The inequality is gone by where no list is passed over, and where
+a row's lower halves are too large together to be random, as those of a residual of zeros are.
+"""
+
+import math
+from typing import Final, NamedTuple
+
+import numba
+import numpy as np
+from numba.np.numpy_support import carray
+from numpy.typing import NDArray
+
+from dtrag_core.index.addresses import Address, pointer
+from dtrag_core.types import FloatArray
+
+_OFFSET: Final = 128
+MIDDLE: Final = 7.5
+"""What a lower half is taken for."""
+_SURE: Final = 6.0
+# The root mean square of a random one is 4.6; of 256 together it is below 5.3 in a million rows.
+_RANDOM: Final = 5.75
+
+
+class Codes(NamedTuple):
+    """The int8 codes of vectors.
+
+    halves: uint8[2, n, h], upper and lower halves of n rows. scales: float32[n], the size of a step
+    of each row. lengths: float32[2], the largest length of a row's upper half as it is restored,
+    and of what its lower half adds to that; in steps.
+    """
+
+    halves: NDArray[np.uint8]
+    scales: FloatArray
+    lengths: FloatArray
+
+
+@numba.njit(cache=True, nogil=True)
+def half_width(dimension: int) -> int:
+    """Return how many bytes half a row takes."""
+    return (dimension + 1) // 2
+
+
+def in_halves(codes: NDArray[np.int8]) -> tuple[NDArray[np.uint8], FloatArray]:
+    """Return the halves uint8[2, n, h] of int8[n, d], and their `lengths`: float32[2]."""
+    rows, dimension = codes.shape
+    width = half_width(dimension)
+    shifted = np.zeros((rows, 2 * width), np.uint8)
+    shifted[:, :dimension] = codes.view(np.uint8) ^ np.uint8(_OFFSET)
+    first, second = shifted[:, :width], shifted[:, width:]
+    halves = np.stack(((first >> 4) | (second & 0xF0), (first & 0x0F) | (second << 4)))
+    left = (shifted[:, :dimension] & 0x0F).astype(np.float32) - np.float32(MIDDLE)
+    restored = codes.astype(np.float32) - left
+    lengths = [np.linalg.norm(each, axis=1).max(initial=0) for each in (restored, left)]
+    return halves, np.array(lengths, np.float32)
+
+
+@numba.njit(cache=True, nogil=True)
+def most_left(length: float, dimension: int, surely: bool) -> float:
+    """Return how much rows' lower halves may add to the product with a query of length 1.
+
+    `length`: the largest of these lower halves; `surely`: whether they may never add more.
+    """
+    root = math.sqrt(dimension)
+    if surely or length > _RANDOM * root:
+        return length
+    return min(length, _SURE * length / root)
+
+
+@numba.njit(cache=True, nogil=True)
+def restore(upper: Address, lower: Address, row: NDArray[np.int8]) -> None:
+    """Set int8[2 * h] to the codes of the row with these addresses of its halves."""
+    width = len(row) // 2
+    ups = carray(pointer(upper), width, np.uint8)
+    lows = carray(pointer(lower), width, np.uint8)
+    for place in range(width):
+        up, low = np.uint8(ups[place]), np.uint8(lows[place])
+        row[place] = np.int8(np.uint8((np.uint8(up << 4) | (low & 15)) ^ _OFFSET))
+        row[place + width] = np.int8(np.uint8(((up & 0xF0) | (low >> 4)) ^ _OFFSET))
