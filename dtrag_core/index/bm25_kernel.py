@@ -32,6 +32,9 @@ Which rows are looked at decides how fast it is. Rows are taken in blocks of 65,
   instructions over a byte for every row, and one vector pass finds the groups of rows where
   anything reaches theta (`bm25_spreading`).
 
+Small functions are inlined by numba (`inline="always"`), as each array that a call passes has its
+references counted: in a corpus of 10,000 rows, that was a tenth of a search.
+
 BM25 itself: Robertson and Zaragoza 2009, with Lucene's idf.
 """
 

@@ -82,7 +82,7 @@ def score_rows(
             marks[wanted[which]] = 0
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def _add(
     holding: NDArray[np.int64],
     weight: float,
@@ -104,7 +104,7 @@ def _add(
         totals[which] += weight * saturated(frequency, norms[which])
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def _take(saturations: Bytes, start: Integer, wanted: IdArray, holding: NDArray[np.int64]) -> int:
     """Set which of the rows hold a dense term; return how many. `start`: the place of row 0."""
     count = 0
@@ -116,7 +116,7 @@ def _take(saturations: Bytes, start: Integer, wanted: IdArray, holding: NDArray[
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def _pass(
     ids: NDArray[np.uint16],
     saturations: Bytes,
@@ -136,7 +136,7 @@ def _pass(
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def _search(
     ids: NDArray[np.uint16],
     saturations: Bytes,

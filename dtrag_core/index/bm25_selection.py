@@ -17,7 +17,7 @@ _GROUPS_AT_ONCE: Final = 32
 _HALVINGS: Final = 8
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def threshold(best: FloatArray) -> np.float32:
     """Return a lower bound of the k-th best score."""
     return max(best[0], best[len(best) - 1])
@@ -51,7 +51,7 @@ def fold(sums: FloatArray, maxima: FloatArray) -> None:
         )
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def reaching(maxima: FloatArray, cutoff: np.float32) -> int:
     """Return how many of these groups reach a cutoff with something above 0."""
     count = 0
@@ -87,7 +87,7 @@ def reached_by(values: FloatArray, k: int, least: np.float32) -> np.float32:
     return low
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def above(values: FloatArray, bound: np.float32) -> int:
     """Return how many values are larger."""
     count = 0
@@ -96,7 +96,7 @@ def above(values: FloatArray, bound: np.float32) -> int:
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def replace_least(heap: FloatArray, size: int, value: np.float32) -> None:
     """Put a value in the place of the least of a heap."""
     parent = 0
