@@ -57,6 +57,7 @@ _TILES: Final = BLOCK // TILE
 # So few postings of leading terms are followed; more are spread out tile by tile.
 _FEW_IN_BLOCK: Final = 512
 _FEW_IN_TILE: Final = 128
+_SCORED_AT_ONCE: Final = 512  # what is noted of them stays in the first cache levels
 
 
 @numba.njit(cache=True, nogil=True)
@@ -253,11 +254,12 @@ def _rescored(
                 if most[which] >= cutoff and (most[which] < first_cut) == (others == 1):
                     ids[scored] = rows[which]
                     scored += 1
-            new = slice(before, scored)
-            score_rows(
-                held, numbers[segment], weights, average_length, ids[new],
-                marks if held.rows <= BLOCK else marks[:0], scores[new],
-            )  # fmt: skip
+            for first in range(before, scored, _SCORED_AT_ONCE):
+                new = slice(first, min(first + _SCORED_AT_ONCE, scored))
+                score_rows(
+                    held, numbers[segment], weights, average_length, ids[new],
+                    marks if held.rows <= BLOCK else marks[:0], scores[new],
+                )  # fmt: skip
             for which in range(before, scored):
                 least = min(least, scores[which])
                 ids[which] += held.first_row

@@ -15,6 +15,7 @@ TILE: Final = 1 << 13
 GROUPS: Final = 1 << 9
 _GROUPS_AT_ONCE: Final = 32
 _HALVINGS: Final = 8
+_MANY: Final = 4096
 
 
 @numba.njit(inline="always")
@@ -73,10 +74,13 @@ def raise_bound(maxima: FloatArray, margin: np.float32, best: FloatArray) -> Non
 def reached_by(values: FloatArray, k: int, least: np.float32) -> np.float32:
     """Return a value, little below the k-th largest, that k or more reach; at least `least`.
 
-    By halving the range: counting takes vector instructions, a heap of the k largest none.
+    By halving the range: counting takes vector instructions, a heap of the k largest none. Few of
+    many values enter the heap, though, and it reads them once.
     """
     if above(values, least) < k:
         return least
+    if len(values) > _MANY:
+        return _kth_largest(values, k, least)
     low, high = least, values.max()
     for _ in range(_HALVINGS):
         middle = np.float32(0.5) * (low + high)
@@ -87,12 +91,21 @@ def reached_by(values: FloatArray, k: int, least: np.float32) -> np.float32:
     return low
 
 
+@numba.njit(cache=True, nogil=True)
+def _kth_largest(values: FloatArray, k: int, least: np.float32) -> np.float32:
+    heap = np.full(k, np.float32(least))
+    for value in values:
+        if value > heap[0]:
+            replace_least(heap, k, value)
+    return np.float32(heap[0])
+
+
 @numba.njit(inline="always")
 def above(values: FloatArray, bound: np.float32) -> int:
     """Return how many values are larger."""
     count = 0
-    for value in values:
-        count += value > bound
+    for place in range(len(values)):
+        count += values[place] > bound
     return count
 
 
