@@ -9,31 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.index.bm25_kernel import score, search
-from dtrag_core.index.bm25_terms import resolve
+from dtrag_core.index.bm25_terms import resolve_part
 from dtrag_core.index.bm25_views import Table
-from dtrag_core.index.vocabulary import Letters
 from dtrag_core.types import FloatArray, IdArray, Mask, Starts
 
 
 @numba.njit(cache=True, nogil=True)
 def resolve_batch(
-    table: Table, text: Letters, lengths: NDArray[np.int64], starts: Starts, live_rows: int
+    table: Table, text: bytes, separator: int, starts: Starts, live_rows: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], Starts]:
     """Return what `resolve` does for each of n queries: numbers, weights and starts of its terms.
 
-    text, lengths: the words of all queries, and the bytes of each; starts: int64[n + 1], of words.
+    text: the words of all queries; starts: int64[n + 1], of words.
     """
-    numbers = np.empty((len(table), 2, len(lengths)), np.int32)
-    weights = np.empty(len(lengths), np.float64)
+    numbers = np.empty((len(table), 2, starts[-1]), np.int32)
+    weights = np.empty(starts[-1], np.float64)
     ends = np.zeros(len(starts), np.int64)
-    letter, known = np.int64(0), np.int64(0)
+    letter, known = 0, 0
     for query in range(len(starts) - 1):
-        words = lengths[starts[query] : starts[query + 1]]
-        letters = np.int64(words.sum())
-        found, idf, _ = resolve(table, text[letter : letter + letters], words, live_rows)
+        count = starts[query + 1] - starts[query]
+        found, idf, _, letter = resolve_part(table, text, separator, letter, count, live_rows)
         numbers[:, :, known : known + len(idf)] = found
         weights[known : known + len(idf)] = idf
-        letter += letters
         known += len(idf)
         ends[query + 1] = known
     return numbers[:, :, :known].copy(), weights[:known].copy(), ends

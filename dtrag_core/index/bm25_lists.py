@@ -83,7 +83,7 @@ def open_block(
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def lead(lists: Lists, terms: int, bound: np.float32) -> tuple[int, int, int]:
     """Return how many terms must be added up: the others together stay below `bound`.
 
@@ -99,7 +99,7 @@ def lead(lists: Lists, terms: int, bound: np.float32) -> tuple[int, int, int]:
     return count, vectors, int(postings)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def enter(
     ids: NDArray[np.uint16],
     starts: NDArray[np.int64],
@@ -128,7 +128,7 @@ def enter(
     return int(stop - low)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def _reach(ids: NDArray[np.uint16], low: Integer, end: Integer, wanted: int) -> Integer:
     """Return the first place that is not below `wanted`, in ever longer steps from `low`."""
     step: Integer = np.int64(_GALLOP)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,11 @@ from dtrag_core.errors import InvalidRequestError
 from dtrag_core.index.bm25_batch import resolve_batch, score_batch, search_batch
 from dtrag_core.index.bm25_kernel import score, search
 from dtrag_core.index.bm25_selection import GROUPS, TILE, best_of
-from dtrag_core.index.bm25_terms import resolve
+from dtrag_core.index.bm25_terms import joined_words, resolve, resolve_part
 from dtrag_core.index.bm25_views import table_row
 from dtrag_core.index.postings import BLOCK, Postings
 from dtrag_core.index.topk import joined
-from dtrag_core.index.vocabulary import Vocabulary, encode
+from dtrag_core.index.vocabulary import Vocabulary
 from dtrag_core.types import CandidateBatch, Candidates, FloatArray, IdArray, Mask, Starts
 
 _ALL: Mask = np.zeros(0, np.bool_)
@@ -52,8 +53,7 @@ class SegmentPostings:
     live_length: int
 
 
-@dataclass(frozen=True, slots=True)
-class QueryTerms:
+class QueryTerms(NamedTuple):
     """A query against one index: its m distinct known terms.
 
     numbers: int32[segments, 2, m], of each term its number in the segment and its number among the
@@ -128,25 +128,13 @@ class BM25Index:
 
     def query_terms(self, tokens: Sequence[str]) -> QueryTerms:
         """Return the known terms of an analysed query; unknown tokens match nothing."""
-        numbers, weights, _ = self._resolved(tokens)
-        return QueryTerms(numbers, weights)
+        return QueryTerms(*resolve(self._table, *joined_words(tokens), self._live_rows))
 
     def weighted_terms(self, weights: Mapping[str, float]) -> QueryTerms:
         """Return the known terms with these weights instead of their idf; all above 0."""
-        numbers, _, known = self._resolved(list(weights))
+        text, separator, count = joined_words(list(weights))
+        numbers, _, known, _ = resolve_part(self._table, text, separator, 0, count, self._live_rows)
         return QueryTerms(numbers, np.array(list(weights.values()), np.float64)[known])
-
-    def _resolved(
-        self, words: Sequence[str]
-    ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]:
-        encoded = [encode(word) for word in words]
-        resolved: tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]] = resolve(
-            self._table,
-            np.frombuffer(b"".join(encoded), np.uint8),
-            np.fromiter(map(len, encoded), np.int64, len(encoded)),
-            self._live_rows,
-        )
-        return resolved
 
     def search(self, query: QueryTerms, depth: int, mask: Mask) -> Candidates:
         """Return the `depth` best rows that hold a query term and that the mask allows.
@@ -191,11 +179,11 @@ class BM25Index:
 
     def query_batch(self, queries: Sequence[Sequence[str]]) -> QueryBatch:
         """Return the known terms of analysed queries."""
-        encoded = [encode(word) for tokens in queries for word in tokens]
+        text, separator, _ = joined_words([word for tokens in queries for word in tokens])
         numbers, weights, starts = resolve_batch(
             self._table,
-            np.frombuffer(b"".join(encoded), np.uint8),
-            np.fromiter(map(len, encoded), np.int64, len(encoded)),
+            text,
+            separator,
             np.fromiter(accumulate(map(len, queries), initial=0), np.int64, len(queries) + 1),
             self._live_rows,
         )

@@ -14,9 +14,11 @@ from dtrag_core.types import FloatArray, IdArray
 TILE: Final = 1 << 13
 GROUPS: Final = 1 << 9
 _GROUPS_AT_ONCE: Final = 32
+_HALVINGS: Final = 8
+_MANY: Final = 4096
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def threshold(best: FloatArray) -> np.float32:
     """Return a lower bound of the k-th best score."""
     return max(best[0], best[len(best) - 1])
@@ -50,7 +52,7 @@ def fold(sums: FloatArray, maxima: FloatArray) -> None:
         )
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def reaching(maxima: FloatArray, cutoff: np.float32) -> int:
     """Return how many of these groups reach a cutoff with something above 0."""
     count = 0
@@ -62,18 +64,35 @@ def reaching(maxima: FloatArray, cutoff: np.float32) -> int:
 @numba.njit(cache=True, nogil=True)
 def raise_bound(maxima: FloatArray, margin: np.float32, best: FloatArray) -> None:
     """Take the k-th largest maximum for a bound of the k-th best score, if it is a better one."""
-    k = len(best) - 1
     beyond = threshold(best) + margin
-    above = 0
-    for group in range(GROUPS):
-        above += maxima[group] > beyond
-    if above >= k:
-        best[k] = kth_largest(maxima, k, beyond) - margin
+    bound = reached_by(maxima, len(best) - 1, beyond)
+    if bound > beyond:  # else rounding alone might lift it
+        best[len(best) - 1] = bound - margin
 
 
 @numba.njit(cache=True, nogil=True)
-def kth_largest(values: FloatArray, k: int, least: np.float32) -> np.float32:
-    """Return the k-th largest value, or `least` if that is more."""
+def reached_by(values: FloatArray, k: int, least: np.float32) -> np.float32:
+    """Return a value, little below the k-th largest, that k or more reach; at least `least`.
+
+    By halving the range: counting takes vector instructions, a heap of the k largest none. Few of
+    many values enter the heap, though, and it reads them once.
+    """
+    if above(values, least) < k:
+        return least
+    if len(values) > _MANY:
+        return _kth_largest(values, k, least)
+    low, high = least, values.max()
+    for _ in range(_HALVINGS):
+        middle = np.float32(0.5) * (low + high)
+        if above(values, middle) >= k:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@numba.njit(cache=True, nogil=True)
+def _kth_largest(values: FloatArray, k: int, least: np.float32) -> np.float32:
     heap = np.full(k, np.float32(least))
     for value in values:
         if value > heap[0]:
@@ -81,7 +100,16 @@ def kth_largest(values: FloatArray, k: int, least: np.float32) -> np.float32:
     return np.float32(heap[0])
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
+def above(values: FloatArray, bound: np.float32) -> int:
+    """Return how many values are larger."""
+    count = 0
+    for place in range(len(values)):
+        count += values[place] > bound
+    return count
+
+
+@numba.njit(inline="always")
 def replace_least(heap: FloatArray, size: int, value: np.float32) -> None:
     """Put a value in the place of the least of a heap."""
     parent = 0

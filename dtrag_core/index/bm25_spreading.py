@@ -59,7 +59,7 @@ def spread(
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def _add_sparse(
     sums: FloatArray,
     ids: NDArray[np.uint16],
@@ -73,7 +73,7 @@ def _add_sparse(
         sums[np.int64(ids[place]) - base] += weight * np.float32(saturations[place])
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def _add_dense(
     sums: FloatArray, dense: Bytes, lists: Lists, terms: int, start: int, size: int
 ) -> None:
@@ -95,13 +95,13 @@ def _add_dense(
         _add_one(sums, values, weights[waiting])
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def _add_one(sums: FloatArray, saturations: Bytes, weight: np.float32) -> None:
     for row in range(len(saturations)):
         sums[row] += weight * np.float32(saturations[row])
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def _add_two(
     sums: FloatArray,
     first: Bytes,
@@ -113,7 +113,7 @@ def _add_two(
         sums[row] += first_weight * np.float32(first[row]) + second_weight * np.float32(second[row])
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def _keep(sums: FloatArray, allowed: Mask) -> None:
     """Clear the sums of rows that are not allowed; an empty mask allows all."""
     for row in range(len(allowed)):

@@ -136,7 +136,7 @@ def frequency_of(saturation: Integer, norm: float) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def lower_bound(ids: NDArray[np.uint16], low: Integer, high: Integer, wanted: Integer) -> Integer:
+def lower_bound(ids: NDArray[Any], low: Integer, high: Integer, wanted: Integer) -> Integer:
     """Return the first place in `ids[low:high]`, ascending, that is not below `wanted`."""
     while low < high:
         middle = (low + high) >> 1

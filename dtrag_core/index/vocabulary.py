@@ -80,7 +80,7 @@ def find(
     letters: Letters,
     ends: NDArray[np.int64],
     slots: NDArray[np.int32],
-    text: Letters,
+    text: Letters | bytes,
     start: int,
     end: int,
 ) -> int:
@@ -112,7 +112,7 @@ def _fill(letters: Letters, ends: NDArray[np.int64], slots: NDArray[np.int32]) -
 
 
 @numba.njit(cache=True, nogil=True)
-def _hash(letters: Letters, start: int, end: int) -> np.uint64:
+def _hash(letters: Letters | bytes, start: int, end: int) -> np.uint64:
     value = _FNV_BASIS
     for place in range(start, end):
         value = (value ^ np.uint64(letters[place])) * _FNV_PRIME
