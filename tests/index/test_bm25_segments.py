@@ -279,6 +279,20 @@ def test_a_batch_is_its_queries() -> None:
         assert scores.tolist() == batch.scores.tolist()
 
 
+def test_words_may_hold_anything_and_rows_be_asked_for_twice() -> None:
+    corpus = [["a\nb", "c"], ["a", "b"], ["", "\n"], ["b", "\u00e9\n", "a\nb"]]
+    index = build(corpus, cuts=(2,))
+    ids = np.array([3, 0, 3, 1, 2, 0], np.int32)
+    queries = [["a\nb"], ["a", "b"], ["\n", "", "c\n"], ["\u00e9\n", "b", "b"], [""]]
+    batch = index.query_batch(queries)
+    for which, query in enumerate(queries):
+        wanted = reference(corpus, query, BM25Settings())
+        for terms in (index.query_terms(query), batch.one(which)):
+            check(index.search(terms, 4, EVERYTHING), wanted, 4)
+            scores = index.scores(terms, ids)
+            np.testing.assert_allclose(scores, [wanted[row] for row in ids], rtol=1e-6)
+
+
 def test_nothing_to_find() -> None:
     index = build([["ab"], ["cd"]])
     scores: FloatArray = index.scores(index.query_terms(["zz"]), np.arange(2, dtype=np.int32))
