@@ -8,7 +8,7 @@ from typing import Final, Literal
 from starlette.types import Message, Receive
 
 LOOK_EVERY_S: Final = 0.01
-_ASK_AFTER: Final = 5  # looks: most requests are over by then, and asking costs as much as parsing
+_ASK_AFTER: Final = 5  # times as long: most requests are over by then
 
 Ending = Literal["left", "late"]
 
@@ -55,9 +55,10 @@ class Watched:
 class Watch:
     """Looks after all requests of a process with one timer, which runs while there are any.
 
-    Every `every_s` for deadlines; whether a client has left is asked every fifth time. Requests
-    that are over by then cost two entries in a dict. `clock` is monotonic, in seconds, as deadlines
-    are.
+    It looks every `every_s` for deadlines, and asks whether a client has left when its request has
+    run five times as long, and again after as long: asking takes a good part of what a request
+    does. Those that are over by then cost two entries in a dict. `clock` is monotonic, in seconds,
+    as deadlines are.
     """
 
     def __init__(

@@ -100,7 +100,8 @@ def encode_rows(vectors: FloatArray, lists: NDArray[np.int32], centroids: FloatA
     for here in _blocks(len(vectors)):
         of = lists[here]
         restored = coarse[of].astype(np.float32) * coarse_scales[of, np.newaxis]
-        codes, scales[here] = quantizer.quantize_batch(vectors[here] - restored)
+        codes, steps = quantizer.quantize_batch(vectors[here] - restored)
+        scales[here] = np.where(np.any(codes, axis=1), steps, 0)
         halves[:, here], largest = in_halves(codes)
         lengths = np.maximum(lengths, largest)
     return Codes(halves, scales, lengths)

@@ -13,10 +13,10 @@ A code is restored as its upper half and the middle of what the lower may be, c'
     |c * q - c' * q'| <= |c - c'| * |q| + |c'| * |q - q'|
 
 where the largest |c - c'| and |c'| of all rows are known from building. Lower halves are as good as
-random, though: a sum of so many is beyond six standard deviations, |c - c'| * |q| / sqrt(d) each,
-less than once in ten million rows (its tails are those of a normal distribution at most, as those
-of sums of uniform variables are). The inequality is gone by where no list is passed over, and where
-a row's lower halves are too large together to be random, as those of a residual of zeros are.
+random, though, and their product with a query, of so many terms, as good as normal: beyond six of
+its standard deviations, |c - c'| * |q| / sqrt(d) each, once in a thousand million rows. The
+inequality is gone by where no list is passed over, and where some row's lower halves are larger
+together than random ones are, as those of codes among which many are zero.
 """
 
 import math
@@ -34,16 +34,16 @@ _OFFSET: Final = 128
 MIDDLE: Final = 7.5
 """What a lower half is taken for."""
 _SURE: Final = 6.0
-# The root mean square of a random one is 4.6; of 256 together it is below 5.3 in a million rows.
-_RANDOM: Final = 5.75
+# The mean square of a random lower half, and by how much squares deviate.
+_SQUARE, _DEVIATION = 21.25, 19.2
 
 
 class Codes(NamedTuple):
     """The int8 codes of vectors.
 
     halves: uint8[2, n, h], upper and lower halves of n rows. scales: float32[n], the size of a step
-    of each row. lengths: float32[2], the largest length of a row's upper half as it is restored,
-    and of what its lower half adds to that; in steps.
+    of each row; 0 where all codes are. lengths: float32[2], the largest length of a row's upper
+    half as it is restored, and of what its lower half adds to that; in steps.
     """
 
     halves: NDArray[np.uint8]
@@ -58,15 +58,19 @@ def half_width(dimension: int) -> int:
 
 
 def in_halves(codes: NDArray[np.int8]) -> tuple[NDArray[np.uint8], FloatArray]:
-    """Return the halves uint8[2, n, h] of int8[n, d], and their `lengths`: float32[2]."""
+    """Return the halves uint8[2, n, h] of int8[n, d], and their `lengths`: float32[2].
+
+    Rows of zeros do not count: nothing is left of them by their scale.
+    """
     rows, dimension = codes.shape
     width = half_width(dimension)
     shifted = np.zeros((rows, 2 * width), np.uint8)
     shifted[:, :dimension] = codes.view(np.uint8) ^ np.uint8(_OFFSET)
     first, second = shifted[:, :width], shifted[:, width:]
     halves = np.stack(((first >> 4) | (second & 0xF0), (first & 0x0F) | (second << 4)))
-    left = (shifted[:, :dimension] & 0x0F).astype(np.float32) - np.float32(MIDDLE)
-    restored = codes.astype(np.float32) - left
+    used = np.any(codes, axis=1)
+    left = (shifted[used, :dimension] & 0x0F).astype(np.float32) - np.float32(MIDDLE)
+    restored = codes[used].astype(np.float32) - left
     lengths = [np.linalg.norm(each, axis=1).max(initial=0) for each in (restored, left)]
     return halves, np.array(lengths, np.float32)
 
@@ -78,7 +82,7 @@ def most_left(length: float, dimension: int, surely: bool) -> float:
     `length`: the largest of these lower halves; `surely`: whether they may never add more.
     """
     root = math.sqrt(dimension)
-    if surely or length > _RANDOM * root:
+    if surely or length * length > dimension * _SQUARE + _SURE * root * _DEVIATION:
         return length
     return min(length, _SURE * length / root)
 

@@ -140,6 +140,7 @@ class IVFVectors:
         counts, allowed = self._allowed(mask)
         limits = self.probes, self.reach
         depths = np.minimum(depths, self._rows)
+        vectors = np.ascontiguousarray(vectors)
         ids, scores, starts = batch_kernels.search_batch(
             self._table, self._centroids, self._lengths, counts, allowed, vectors, depths, limits
         )
@@ -147,6 +148,7 @@ class IVFVectors:
 
     def scores_batch(self, vectors: FloatArray, ids: IdArray, starts: Starts) -> FloatArray:
         """Return what `scores` does for each vector's ids, one vector after the other."""
+        vectors = np.ascontiguousarray(vectors)
         scores: FloatArray = batch_kernels.score_batch(
             self._table, self._centroids, self._lengths, vectors, ids, starts
         )
@@ -156,6 +158,7 @@ class IVFVectors:
         """Return the inner product float32[m] with each of these rows, as `search` gives it."""
         if not self._rows:
             return _NOTHING.scores
+        vector = np.ascontiguousarray(vector)
         scores: FloatArray = kernels.score_rows(
             self._table, self._centroids, self._lengths, vector, ids
         )
@@ -223,8 +226,7 @@ def _table_row(segment: SegmentVectors) -> tuple[int, ...]:
 
 def _residuals(segment: SegmentVectors) -> NDArray[np.float64]:
     """Return float64[lists]: the sum, over a list's rows, of the residual's largest component."""
-    # A residual of zero has scale 1, and of a unit vector none else.
-    largest = np.where(segment.codes.scales < 1, segment.codes.scales * np.float32(CODE_MAX), 0)
+    largest = segment.codes.scales * np.float32(CODE_MAX)
     sums = np.concatenate(([0.0], np.cumsum(largest, dtype=np.float64)))
     residuals: NDArray[np.float64] = np.diff(sums[segment.bounds])
     return residuals

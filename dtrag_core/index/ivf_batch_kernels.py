@@ -1,6 +1,6 @@
 """Searching int8 lists for many queries at once.
 
-As `ivf_kernels`, where the layout is told. List by list, for all queries that look at it: its rows
+As `ivf_kernels` does for one. List by list, for all queries that look at it: its rows
 are read from memory once, and widened once for four queries. Sums of integers are exact in any
 order, so that each query finds what it finds alone.
 """

@@ -19,6 +19,8 @@ from dtrag_core.types import FloatArray
 _INT8_MAX: Final = 127
 # Far more than sums and products in float32 are off by, relative to the lengths of what they sum.
 _ROUNDING: Final = 1e-5
+# Beyond it sums in float32 may overflow: then nothing is told from upper halves.
+_HUGE: Final = 1e30
 
 Int8Array = NDArray[np.int8]
 Centroids = tuple[Int8Array, FloatArray, FloatArray]
@@ -90,7 +92,7 @@ def list_bases(centroids: Centroids, queries: Queries) -> FloatArray:
 
 
 @numba.njit(cache=True, nogil=True)
-def product(row: Address, query: Address, dimension: Address) -> np.int32:
+def product(row: Address, query: Address, dimension: int | np.int64) -> np.int32:
     """Return the product of int8[d] and int16[d] at two addresses.
 
     (Numbers, where arrays would be: counting their uses takes longer than a product.)
@@ -125,5 +127,7 @@ def _make_rough(
     length = np.sqrt(squares)
     slack = slacks[0] * np.sqrt(error) + slacks[1] * length
     slack += _ROUNDING * (slacks[0] + slacks[1]) * length
-    offset = (MIDDLE - 128) * step * total + slack
-    return np.float32(16 * step * scale), np.float32(offset * scale)
+    offset = ((MIDDLE - 128) * step * total + slack) * scale
+    if not abs(offset) < _HUGE:
+        return np.float32(0), np.float32(np.inf)
+    return np.float32(16 * step * scale), np.float32(offset)

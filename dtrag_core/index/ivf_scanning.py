@@ -149,7 +149,7 @@ def _take(
     for row in range(len(sums)):
         # Most often there is none: counted without a branch, eight at a time.
         bound = (np.float32(sums[row]) * slope + offset) * scales[row] + most
-        promising = np.int32(promising + np.int32(bound >= worst))
+        promising = np.int32(promising + np.int32(not bound < worst))
     if promising == 0:
         return
     everything = len(allowed) == 0
@@ -158,7 +158,7 @@ def _take(
     row_codes = np.int64(restored.ctypes.data)
     for row in range(len(sums)):
         bound = (np.float32(sums[row]) * slope + offset) * scales[row] + most
-        if not bound >= worst or not (everything or allowed[row]):
+        if bound < worst or not (everything or allowed[row]):
             continue
         restore(upper + row * width, lower + row * width, restored)
         found = score(product(row_codes, codes, 2 * width), scales[row], base, query_scale)

@@ -186,7 +186,7 @@ def test_scores_are_those_of_the_vectors() -> None:
     seed=st.integers(0, 2**32 - 1),
     dimension=st.sampled_from([1, 2, 7, 33, 64, 129]),
     tail=st.sampled_from([0.0, 1.0, 3.0]),
-    length=st.sampled_from([1e-6, 1.0, 1e6]),
+    length=st.sampled_from([1e-6, 1.0, 1e6, 1e36]),
 )
 def test_no_row_is_missed_for_its_upper_half(
     seed: int, dimension: int, tail: float, length: float
@@ -201,6 +201,7 @@ def test_no_row_is_missed_for_its_upper_half(
     rows = vectors[:100].astype(np.float32)
     corpus = make(rows, 5, 40)
     index = IVFVectors(corpus.centroids, corpus.segments, 1).exact()
+    vectors[100] = -1 / dimension**0.5
     for query in (length * vectors[100:105]).astype(np.float32):
         wanted = best_of(index, query, 5, np.arange(100))
         same(index.search(query, 5, EVERYTHING), wanted)
@@ -225,6 +226,19 @@ def test_rows_that_are_their_centroid_are_found() -> None:
     assert index.search(same_row, 1, EVERYTHING).ids.tolist() == [1]
     batch = index.search_batch(np.stack([same_row] * 5), np.full(5, 2), EVERYTHING)
     assert batch.ids.tolist() == [1, 2] * 5
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rows_with_many_codes_of_zero_are_found(seed: int) -> None:
+    """Lower halves have a mean then, which adds up with a query of one sign."""
+    random = np.random.default_rng(seed)
+    rows = np.abs(random.standard_normal((900, 768)))
+    rows *= np.where(random.random(768) < 0.3, 0.01, 1)
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    corpus = make(rows, 12, 900)
+    some = IVFVectors(corpus.centroids, corpus.segments, 12, 50.0)
+    for query in (-rows[0], rows[1], np.full(768, -1 / 768**0.5, np.float32)):
+        same(some.search(query, 10, EVERYTHING), some.exact().search(query, 10, EVERYTHING))
 
 
 def test_residuals_make_finer_codes() -> None:
