@@ -150,7 +150,7 @@ class IVFVectors:
         """Return what `scores` does for each vector's ids, one vector after the other."""
         vectors = np.ascontiguousarray(vectors)
         scores: FloatArray = batch_kernels.score_batch(
-            self._table, self._centroids, self._lengths, vectors, ids, starts
+            self._table, self._centroids, vectors, ids, starts
         )
         return scores
 
@@ -159,9 +159,7 @@ class IVFVectors:
         if not self._rows:
             return _NOTHING.scores
         vector = np.ascontiguousarray(vector)
-        scores: FloatArray = kernels.score_rows(
-            self._table, self._centroids, self._lengths, vector, ids
-        )
+        scores: FloatArray = kernels.score_rows(self._table, self._centroids, vector, ids)
         return scores
 
     def _search(
@@ -183,7 +181,7 @@ class IVFVectors:
             depth,
             limits,
             part,
-        )  # fmt: skip
+        )
         return found
 
     def _allowed(self, mask: Mask) -> tuple[NDArray[np.int32], Mask]:

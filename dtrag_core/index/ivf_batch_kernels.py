@@ -93,7 +93,6 @@ def _flattened(
 def score_batch(
     table: Table,
     centroids: Centroids,
-    lengths: FloatArray,
     vectors: FloatArray,
     ids: IdArray,
     starts: Starts,
@@ -103,5 +102,5 @@ def score_batch(
     for which in range(len(vectors)):
         here = slice(starts[which], starts[which + 1])
         if here.start < here.stop:
-            scores[here] = score_rows(table, centroids, lengths, vectors[which], ids[here])
+            scores[here] = score_rows(table, centroids, vectors[which], ids[here])
     return scores

@@ -16,9 +16,9 @@ import numpy as np
 from numba.np.numpy_support import carray
 
 from dtrag_core.index.addresses import pointer
-from dtrag_core.index.halves import restore
+from dtrag_core.index.halves import half_width, restore
 from dtrag_core.index.heap import empty_heaps, sort_heap
-from dtrag_core.index.ivf_queries import Centroids, encode, list_bases, product
+from dtrag_core.index.ivf_queries import Centroids, encode, encode_query, list_bases, product
 from dtrag_core.index.ivf_scanning import (
     BOUNDS,
     FIRST_ROW,
@@ -140,15 +140,15 @@ def count_allowed(table: Table, allowed: Mask, counts: Int32Array) -> None:
 def score_rows(
     table: Table,
     centroids: Centroids,
-    lengths: FloatArray,
     vector: FloatArray,
     ids: IdArray,
 ) -> FloatArray:
     """Return the scores float32[m] of these rows."""
     coarse, coarse_scales, _ = centroids
-    queries = encode(vector.reshape(1, -1), lengths, True)
-    _, restored = new_room(queries)
-    codes, width = np.int64(queries.codes.ctypes.data), np.int64(len(restored) // 2)
+    query, query_scale = encode_query(vector)
+    width = np.int64(half_width(len(vector)))
+    restored = np.empty(2 * width, np.int8)
+    codes = np.int64(query.ctypes.data)
     lists, dimension = np.int64(coarse.ctypes.data), np.int64(len(vector))
     scores = np.empty(len(ids), np.float32)
     for position in range(len(ids)):
@@ -161,5 +161,5 @@ def score_rows(
         restore(table[segment, UPPER] + at, table[segment, LOWER] + at, restored)
         total = product(np.int64(restored.ctypes.data), codes, dimension)
         scale = carray(pointer(table[segment, SCALES]), row + 1, np.float32)[row]
-        scores[position] = score(total, scale, base * coarse_scales[number], queries.scales[0])
+        scores[position] = score(total, scale, base * coarse_scales[number], query_scale)
     return scores

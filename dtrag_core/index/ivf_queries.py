@@ -42,7 +42,7 @@ class Queries(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True)
-def _encode_query(vector: FloatArray) -> tuple[NDArray[np.int16], np.float32]:
+def encode_query(vector: FloatArray) -> tuple[NDArray[np.int16], np.float32]:
     """Return int16[d] codes and their scale."""
     codes = np.zeros(len(vector), np.int16)
     largest = np.float32(0)
@@ -71,7 +71,7 @@ def encode(vectors: FloatArray, lengths: FloatArray, surely: bool) -> Queries:
     limits = np.empty((count, 2), np.float32)
     slacks = lengths[0], np.float32(most_left(lengths[1], dimension, surely))
     for which in range(count):
-        codes[which, :dimension], scales[which] = _encode_query(vectors[which])
+        codes[which, :dimension], scales[which] = encode_query(vectors[which])
         limits[which] = _make_rough(codes[which], scales[which], slacks, rough[which])
     return Queries(codes, scales, rough, limits)
 
