@@ -8,7 +8,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrag_core.index.bm25_kernel import score, search
+from dtrag_core.index.bm25_kernel import search
+from dtrag_core.index.bm25_scores import score
 from dtrag_core.index.bm25_terms import resolve_part
 from dtrag_core.index.bm25_views import Table
 from dtrag_core.types import FloatArray, IdArray, Mask, Starts
@@ -22,7 +23,7 @@ def resolve_batch(
 
     text: the words of all queries; starts: int64[n + 1], of words.
     """
-    numbers = np.empty((len(table), 2, starts[-1]), np.int32)
+    numbers = np.empty((len(table), 3, starts[-1]), np.int32)
     weights = np.empty(starts[-1], np.float64)
     ends = np.zeros(len(starts), np.int64)
     letter, known = 0, 0
@@ -49,7 +50,6 @@ def search_batch(
     live: Mask,
     tiles: int,
     scratch: FloatArray,
-    touched: IdArray,
 ) -> tuple[IdArray, FloatArray, Starts]:
     """Return what `search` does for each query: ids, scores and starts of its candidates.
 
@@ -75,7 +75,6 @@ def search_batch(
                 0,
                 tiles,
                 scratch,
-                touched,
             )
             ids[end : end + len(found)] = found
             scores[end : end + len(found)] = of

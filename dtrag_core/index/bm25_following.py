@@ -1,8 +1,8 @@
 """Following the few postings of leading terms: only the rows they name are looked at.
 
-What the leading terms add is summed up; rows whose sum, with all that the others can add, reaches
-the threshold are *settled*: the others are looked up for them, one term after the other, as long
-as they are within reach.
+What the leading terms add is summed up; for rows whose sum, with all that the others can add,
+reaches the threshold, the others are looked up, one term after the other, as long as they are
+within reach. Rows are unsigned numbers: of signed ones numba asks whether they are negative.
 """
 
 from typing import Final
@@ -11,137 +11,120 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrag_core.index.bm25_lists import Lists, enter
-from dtrag_core.index.bm25_selection import replace_least, threshold
-from dtrag_core.index.postings import BLOCK, Bytes, Integer
+from dtrag_core.index.addresses import prefetch, uncounted
+from dtrag_core.index.bm25_lists import Lists, bound_ranges, enter
+from dtrag_core.index.bm25_memory import Memory, Touched
+from dtrag_core.index.bm25_selection import raise_bound, replace_least, threshold
+from dtrag_core.index.postings import RANGE, Bytes, lower_bound
 from dtrag_core.types import FloatArray, IdArray, Mask
 
 # Postings that are passed over in the time of one binary search.
 _PROBE: Final = 12
+_MANY: Final = 8  # so many rows are worth finding out what can be added where they are
 
 
-@numba.njit(cache=True, nogil=True)
+@uncounted
 def follow(
     ids: NDArray[np.uint16],
     saturations: Bytes,
     dense: Bytes,
+    range_peaks: Bytes,
+    range_starts: NDArray[np.uint16],
     lists: Lists,
     leading: int,
     terms: int,
-    start: int,
-    size: int,
+    block_start: int,
+    ranges: int,
+    next_range: int,
+    last_range: int,
     mask: Mask,
     live: Mask,
     margin: np.float32,
     best: FloatArray,
-    sums: FloatArray,
-    touched: IdArray,
+    bounds: FloatArray,
+    memory: Memory,
     rows: IdArray,
     most: FloatArray,
     found: int,
 ) -> int:
     """Take down the rows of a span that may be among the best, all leading terms being sparse.
 
-    ids, saturations, dense: of `Postings`.
-    lists: `terms` of them, the first `leading` of which have entered the span.
-    start, size: the span has `size` rows from this row of the segment.
-    mask, live: bool of the span's rows, empty for all.
+    ids, saturations, dense, range_peaks, range_starts: of `Postings`.
+    lists: `terms` of them in the block, the first `leading` leading.
+    block_start: the block's first row in the segment. ranges: how many it has.
+    next_range, last_range: those ranges of the block are the span.
+    mask, live: bool of the block's rows, empty for all.
     margin: the largest error of a sum. best: see `bm25_selection`.
-    sums: float32, 0 before and after; touched: int32, room for all postings of the leading terms.
+    bounds: float32[ranges], the most that a row of each range can reach, 0 where all rows have been
+        looked at; or empty.
     rows, most: rows taken down, and the most each can score: `found` of them, and room for more.
 
     Return how many there are now.
     """
-    count = _touch(ids, saturations, lists, leading, start % BLOCK, sums, touched)
-    return _settle(
-        ids, saturations, dense, lists, leading, terms, start, size, mask, live, margin,
-        best, sums, touched, count, rows, most, found,
-    )  # fmt: skip
+    sums, maxima, _, others, _, touched, _, _ = memory
+    first_range, to_come = block_start // RANGE, lists.to_come
+    count = 0
+    for term in range(leading):
+        enter(ids, range_starts, lists, term, first_range, next_range, last_range, ranges)
+        count = _touch(ids, saturations, lists, term, sums, touched, count)
+    kept = _allowed(sums, touched, _allowed(sums, touched, count, mask), live)
+    kept = _drop(sums, touched, kept, threshold(best) - margin - to_come[leading])
+    kept = _drop_ranges(sums, touched, kept, bounds, threshold(best) - margin)
+    if kept > _MANY and leading < terms:
+        bound_ranges(
+            ids, saturations, range_peaks, lists, leading, terms, first_range, others[:ranges]
+        )
+        kept = _drop_within(sums, touched, kept, others, threshold(best) - margin)
+    if kept > 4 * len(best):
+        _raise_by(sums, touched, kept, margin, best, maxima)
+    for term in range(leading, terms):
+        kept = _drop(sums, touched, kept, threshold(best) - margin - to_come[term])
+        if kept == 0:
+            return found
+        weight = lists.weights[term]
+        if lists.in_dense[term] >= 0:
+            held = dense[lists.in_dense[term]]
+            for which in range(kept):
+                row = touched[which]
+                sums[row] += weight * np.float32(held[np.uint64(block_start) + row])
+        elif lists.in_frequent[term] >= 0:
+            starts = range_starts[lists.in_frequent[term], first_range : first_range + ranges]
+            _look_up_in_ranges(
+                ids, saturations, starts, lists.begins[term], lists.ends[term], weight,
+                sums, touched, kept,
+            )  # fmt: skip
+        else:
+            _look_up(
+                ids, saturations, lists.stops[term], lists.ends[term], weight, sums, touched, kept
+            )
+    return take_down(sums, touched, kept, block_start, margin, best, rows, most, found)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(inline="always")
 def _touch(
     ids: NDArray[np.uint16],
     saturations: Bytes,
     lists: Lists,
-    leading: int,
-    base: int,
+    term: int,
     sums: FloatArray,
-    touched: IdArray,
+    touched: Touched,
+    count: int,
 ) -> int:
-    """Add the postings of the sparse leading terms; list the rows, and return how many there are.
-
-    Sums are 0 before.
-    """
-    in_dense, weights, _, starts, stops, _ = lists
-    count = 0
-    for term in range(leading):
-        if in_dense[term] >= 0:
-            continue
-        weight = weights[term]
-        for place in range(starts[term], stops[term]):
-            row = np.int64(ids[place]) - base
-            before = sums[row]
-            touched[count] = row
-            count += before == 0
-            sums[row] = before + weight * np.float32(saturations[place])
+    """Add a leading term; list the rows that it is the first to touch, and return their number."""
+    weight = lists.weights[term]
+    for place in range(lists.starts[term], lists.stops[term]):
+        row = np.int64(ids[place])
+        before = sums[row]
+        touched[count] = row
+        count += before == 0
+        sums[row] = before + weight * np.float32(saturations[place])
     return count
 
 
-@numba.njit(cache=True, nogil=True)
-def _settle(
-    ids: NDArray[np.uint16],
-    saturations: Bytes,
-    dense: Bytes,
-    lists: Lists,
-    added: int,
-    terms: int,
-    start: int,
-    size: int,
-    mask: Mask,
-    live: Mask,
-    margin: np.float32,
-    best: FloatArray,
-    sums: FloatArray,
-    touched: IdArray,
-    count: int,
-    rows: IdArray,
-    most: FloatArray,
-    found: int,
-) -> int:
-    """Complete the sums of `count` touched rows, and take down those that reach the threshold.
-
-    The terms from `added` on are looked up, for ever fewer rows. The rows' sums are cleared; all
-    other sums are 0. Other arguments and the result as of `follow`.
-    """
-    in_dense, weights, to_come, starts, stops, ends = lists
-    base = start % BLOCK
-    kept = _allowed(sums, touched, _allowed(sums, touched, count, mask), live)
-    kept = _drop(sums, touched, kept, threshold(best) - margin - to_come[added])
-    if kept > 4 * len(best):
-        _raise_by(sums, touched, kept, margin, best)
-    for term in range(added, terms):
-        kept = _drop(sums, touched, kept, threshold(best) - margin - to_come[term])
-        if kept == 0:
-            return found
-        if in_dense[term] >= 0:
-            held = dense[in_dense[term]]
-            for which in range(kept):
-                row = np.int64(touched[which])
-                sums[row] += weights[term] * np.float32(held[start + row])
-        else:
-            enter(ids, starts, stops, ends, term, base, base + size)
-            _look_up(
-                ids, saturations, starts[term], stops[term], base, weights[term],
-                sums, touched, kept,
-            )  # fmt: skip
-    return take_down(sums, touched, kept, start, margin, best, rows, most, found)
-
-
-@numba.njit(cache=True, nogil=True)
+@uncounted
 def take_down(
     sums: FloatArray,
-    touched: IdArray,
+    touched: Touched,
     count: int,
     start: int,
     margin: np.float32,
@@ -156,7 +139,7 @@ def take_down(
     """
     bound = threshold(best) - margin
     for which in range(count):
-        row = np.int64(touched[which])
+        row = touched[which]
         score = sums[row]
         sums[row] = 0
         if score >= bound and score > 0:
@@ -168,8 +151,8 @@ def take_down(
     return found
 
 
-@numba.njit(cache=True, nogil=True)
-def _allowed(sums: FloatArray, touched: IdArray, count: int, mask: Mask) -> int:
+@uncounted
+def _allowed(sums: FloatArray, touched: Touched, count: int, mask: Mask) -> int:
     """Keep the rows that a mask allows; clear the sums of the others. An empty mask allows all."""
     if len(mask) == 0:
         return count
@@ -184,8 +167,8 @@ def _allowed(sums: FloatArray, touched: IdArray, count: int, mask: Mask) -> int:
     return kept
 
 
-@numba.njit(cache=True, nogil=True)
-def _drop(sums: FloatArray, touched: IdArray, count: int, cutoff: np.float32) -> int:
+@uncounted
+def _drop(sums: FloatArray, touched: Touched, count: int, cutoff: np.float32) -> int:
     """Keep the rows that reach the cutoff; clear the sums of the others."""
     kept = 0
     for which in range(count):
@@ -197,60 +180,103 @@ def _drop(sums: FloatArray, touched: IdArray, count: int, cutoff: np.float32) ->
     return kept
 
 
-@numba.njit(cache=True, nogil=True)
-def _raise_by(
-    sums: FloatArray, touched: IdArray, count: int, margin: np.float32, best: FloatArray
-) -> None:
-    """Take the k-th largest of these rows' sums for a bound of the k-th best score."""
-    k = len(best) - 1
-    beyond = np.float32(threshold(best) + margin)
-    heap = np.full(k, beyond)
+@uncounted
+def _drop_ranges(
+    sums: FloatArray, touched: Touched, count: int, bounds: FloatArray, cutoff: np.float32
+) -> int:
+    """Keep the rows of ranges that reach the cutoff, as `_drop`; without bounds all are kept."""
+    if len(bounds) == 0:
+        return count
+    kept = 0
     for which in range(count):
-        score = sums[touched[which]]
-        if score > heap[0]:
-            replace_least(heap, k, score)
-    if heap[0] > beyond:  # else rounding alone might lift it
-        best[k] = heap[0] - margin
+        row = touched[which]
+        touched[kept] = row
+        bound = bounds[row // RANGE]
+        reaches = bound >= cutoff and bound > 0
+        kept += reaches
+        sums[row] = sums[row] if reaches else np.float32(0)
+    return kept
 
 
-@numba.njit(cache=True, nogil=True)
+@uncounted
+def _drop_within(
+    sums: FloatArray, touched: Touched, count: int, bounds: FloatArray, cutoff: np.float32
+) -> int:
+    """Keep the rows that reach the cutoff, as `_drop`, if their ranges' bounds are added."""
+    kept = 0
+    for which in range(count):
+        row = touched[which]
+        touched[kept] = row
+        reaches = sums[row] + bounds[row // RANGE] >= cutoff
+        kept += reaches
+        sums[row] = sums[row] if reaches else np.float32(0)
+    return kept
+
+
+@uncounted
+def _raise_by(
+    sums: FloatArray,
+    touched: Touched,
+    count: int,
+    margin: np.float32,
+    best: FloatArray,
+    values: FloatArray,
+) -> None:
+    """Take the k-th largest of some of these rows' sums for a bound of the k-th best score."""
+    some = min(count, len(values))
+    for which in range(some):
+        values[which] = sums[touched[which]]
+    raise_bound(values[:some], margin, best)
+
+
+@uncounted
+def _look_up_in_ranges(
+    ids: NDArray[np.uint16],
+    saturations: Bytes,
+    starts: NDArray[np.uint16],
+    begin: int,
+    end: int,
+    weight: np.float32,
+    sums: FloatArray,
+    touched: Touched,
+    count: int,
+) -> None:
+    """Add a frequent term's postings for these rows only. starts: uint16[ranges of the block]."""
+    for which in range(count):
+        start = begin + np.int64(starts[touched[which] // RANGE])
+        prefetch(ids, start)
+        prefetch(saturations, start)
+    for which in range(count):
+        row = touched[which]
+        number = row // RANGE
+        low = begin + np.int64(starts[number])
+        high = begin + np.int64(starts[number + 1]) if number + 1 < len(starts) else end
+        place = lower_bound(ids, low, high, row)
+        if place < high and np.int64(ids[place]) == row:
+            sums[row] += weight * np.float32(saturations[place])
+
+
+@uncounted
 def _look_up(
     ids: NDArray[np.uint16],
     saturations: Bytes,
     start: int,
     stop: int,
-    base: int,
     weight: np.float32,
     sums: FloatArray,
-    touched: IdArray,
+    touched: Touched,
     count: int,
 ) -> None:
-    """Add a term's postings for these rows only, by binary searches or all in passing.
-
-    Searches are made side by side, step by step and without branches, so that the processor waits
-    for the memory of many at once.
-    """
-    if start == stop:
-        return
+    """Do the same for another term, by binary searches or all in passing."""
     if count * _PROBE < stop - start:
-        places = np.zeros(count, np.int32)
-        size: Integer = stop - start
-        while size > 1:
-            half = size >> 1
-            for which in range(count):
-                last = start + np.int64(places[which]) + half - 1
-                below = np.int64(ids[last]) < touched[which] + base
-                places[which] += half * below
-            size -= half
         for which in range(count):
-            wanted = touched[which] + base
-            place: Integer = start + np.int64(places[which])
-            place += np.int64(ids[place]) < wanted
-            if place < stop and np.int64(ids[place]) == wanted:
-                sums[touched[which]] += weight * np.float32(saturations[place])
+            row = touched[which]
+            place = lower_bound(ids, start, stop, row)
+            if place < stop and np.int64(ids[place]) == row:
+                sums[row] += weight * np.float32(saturations[place])
         return
     for at in range(start, stop):
-        row = np.int64(ids[at]) - base
+        row = np.int64(ids[at])
         # Rows never touched stay at 0, so that they need not be cleared.
         before = sums[row]
         added = weight * np.float32(saturations[at])

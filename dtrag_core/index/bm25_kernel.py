@@ -2,9 +2,8 @@
 
 A row's score is the sum over query terms of weight * s, with s = tf / (tf + K), the saturation, and
 weight = idf * multiplicity. Postings hold s in one byte, q = round(255 s) (see `postings`), so that
-adding up weight * q / 255, the *sum* of a row, reads three bytes a posting (of a frequent term
-one) and never a length.
-A sum is wrong by at most
+adding up weight * q / 255, the *sum* of a row, reads three bytes a posting (of a dense term one)
+and never a length. A sum is wrong by at most
 
     margin = (sum of weights) * (largest |s - q / 255| at build + drift),
 
@@ -24,16 +23,17 @@ Which rows are looked at decides how fast it is. Rows are taken in blocks of 65,
   best rows hold it, so that a search begins with a bound (not among filtered or deleted rows).
 - *Block maxima* (Ding and Suel 2011): the largest q of each term in the block bounds what a row can
   reach; a block that cannot reach theta is passed over. Rows lie in the order of their vectors'
-  lists, so topical terms gather in few blocks.
+  lists, so topical terms gather in few blocks. Of frequent terms the same is known of every range
+  of 256 rows (as in Mallia, Suel and Tonellotto 2024): ranges are passed over likewise, and until k
+  rows are known those of a block that can reach most are looked at first.
 - *MaxScore* (Turtle and Flood 1995; `bm25_lists`): the terms that can add least, and together too
   little, cannot make a row one of the best; only rows of the *leading* terms are looked at.
-- Leading terms with few postings are *followed* row by row (`bm25_following`). Otherwise all terms
-  are *spread out* over tiles of rows that stay in the first cache level, frequent terms by vector
-  instructions over a byte for every row, and one vector pass finds the groups of rows where
-  anything reaches theta (`bm25_spreading`).
+- If it takes less, the postings of leading terms are *followed* row by row (`bm25_following`).
+  Otherwise all terms are *spread out* over tiles, made of the ranges that are left, that stay in
+  the first cache level, and one vector pass finds where anything reaches theta (`bm25_spreading`).
 
-Small functions are inlined by numba (`inline="always"`), as each array that a call passes has its
-references counted: in a corpus of 10,000 rows, that was a tenth of a search.
+Kernels allocate nothing and count no references (`addresses.uncounted`); small functions are
+inlined by numba (`inline="always"`): in a corpus of 10,000 rows, both were a fifth of a search.
 
 BM25 itself: Robertson and Zaragoza 2009, with Lucene's idf.
 """
@@ -44,20 +44,35 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrag_core.index.addresses import uncounted
 from dtrag_core.index.bm25_following import follow
-from dtrag_core.index.bm25_lists import Lists, empty_lists, enter, lead, open_block
-from dtrag_core.index.bm25_scores import score_rows
-from dtrag_core.index.bm25_selection import TILE, best_of, make_room, reached_by, threshold
+from dtrag_core.index.bm25_lists import Lists, bound_ranges, empty_lists, go_back, lead, open_block
+from dtrag_core.index.bm25_memory import Memory, cut
+from dtrag_core.index.bm25_scores import rescored
+from dtrag_core.index.bm25_selection import (
+    TILE,
+    make_room,
+    reached_by,
+    reaching,
+    threshold,
+)
 from dtrag_core.index.bm25_spreading import spread
 from dtrag_core.index.bm25_views import Table, views
-from dtrag_core.index.postings import BLOCK, RANKS, Bytes, block_count
+from dtrag_core.index.postings import BLOCK, RANGE, RANKS, Bytes, block_count
 from dtrag_core.types import FloatArray, IdArray, Mask
 
 _TILES: Final = BLOCK // TILE
-# So few postings of leading terms are followed; more are spread out tile by tile.
-_FEW_IN_BLOCK: Final = 512
-_FEW_IN_TILE: Final = 128
-_SCORED_AT_ONCE: Final = 512  # what is noted of them stays in the first cache levels
+_TILE_RANGES: Final = TILE // RANGE
+# Leading terms with so few postings in a block are followed in any case.
+_FEW: Final = 128
+# Entering a range with a term, or two terms' worth in any case, takes as long as following so many
+# postings.
+_ENTERING: Final = 2
+# So many ranges that can reach most are looked at first, of four times as many or more, for the
+# threshold to rise.
+_FIRST: Final = 16
+# So many postings are followed at once, for the same reason.
+_SPAN: Final = 4096
 
 
 @numba.njit(cache=True, nogil=True)
@@ -73,28 +88,27 @@ def search(
     first_tile: int,
     last_tile: int,
     scratch: FloatArray,
-    touched: IdArray,
 ) -> tuple[IdArray, FloatArray]:
     """Return ids int32[n] and exact scores float32[n] of those of the k best rows in a part.
 
     Descending, ties by id.
 
     table: int64[segments, FIELDS], see `bm25_views`.
-    numbers: int32[segments, 2, m], of each query term its number in the segment and its number
-        among the segment's dense terms; -1 where there is none.
+    numbers: int32[segments, 3, m], of each query term its number in the segment, among its dense
+        terms and among its frequent terms; -1 where there is none.
     weights: float64[m], idf * multiplicity; above 0.
     average_length: of now. error: the largest error of a saturation.
     mask, live: bool[rows of all segments], True where a row may be found; empty for all.
     first_tile, last_tile: the part of all segments' tiles to search.
-    scratch: float32[BLOCK + GROUPS], the first `BLOCK` 0 before and after; touched: int32[TILE].
-        Working memory of one call at a time (a call's own would be new pages each time).
+    scratch: see `bm25_memory`; of one call at a time.
     """
     scaled = (weights / 255.0).astype(np.float32)
     lists = empty_lists(len(weights))
     best = np.zeros(k + 1, np.float32)
     if len(mask) == 0 and len(live) == 0:
         best[k] = _least(table, numbers, weights, error, k)
-    rows, most = np.empty(2 * TILE, np.int32), np.empty(2 * TILE, np.float32)
+    memory = cut(scratch)
+    rows, most = memory.rows, memory.most
     groups = np.zeros(len(table) + 1, np.int64)
     found, passed = 0, 0
     for segment in range(len(table)):
@@ -103,41 +117,42 @@ def search(
         tile, last = max(0, first_tile - passed), min(tiles, last_tile - passed)
         passed += tiles
         while tile < last:
-            until = min(last, (tile // _TILES + 1) * _TILES)
+            block = tile // _TILES
+            until = min(last, (block + 1) * _TILES)
+            start, end = block * BLOCK, min((block + 1) * BLOCK, held.rows)
             terms = open_block(
-                held.offsets,
-                held.peaks,
-                blocks,
-                tile // _TILES,
-                numbers[segment],
-                scaled,
-                lists,
+                held.offsets, held.peaks, blocks, block, numbers[segment], scaled, lists
             )
-            rows, most, found = _search_block(
+            ranges = -(-(end - start) // RANGE)
+            next_range = tile % _TILES * _TILE_RANGES
+            last_range = min((until - block * _TILES) * _TILE_RANGES, ranges)
+            if found + BLOCK > len(rows):
+                rows, most = make_room(rows, most, found, BLOCK)
+            found = _search_block(
                 held.ids,
                 held.saturations,
                 held.dense,
+                held.range_peaks,
+                held.range_starts,
                 lists,
                 terms,
-                mask[held.first_row : held.first_row + held.rows],
-                live[held.first_row : held.first_row + held.rows],
-                held.rows,
-                tile,
-                until,
+                mask[held.first_row + start : held.first_row + end],
+                live[held.first_row + start : held.first_row + end],
+                start,
+                end - start,
+                ranges,
+                next_range,
+                last_range,
                 np.float32(255.0 * error),
                 best,
-                scratch[:BLOCK],
-                scratch[BLOCK:],
-                touched,
+                memory,
                 rows,
                 most,
                 found,
             )
             tile = until
         groups[segment + 1] = found
-    return _rescored(
-        table, numbers, weights, average_length, best, rows, most, groups, scratch[:BLOCK]
-    )
+    return rescored(table, numbers, weights, average_length, best, rows, most, groups, memory.sums)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -163,128 +178,68 @@ def _least(
     return least
 
 
-@numba.njit(cache=True, nogil=True)
+@uncounted
 def _search_block(
     ids: NDArray[np.uint16],
     saturations: Bytes,
     dense: Bytes,
+    range_peaks: Bytes,
+    range_starts: NDArray[np.uint16],
     lists: Lists,
     terms: int,
     mask: Mask,
     live: Mask,
-    segment_rows: int,
-    tile: int,
-    until: int,
+    start: int,
+    size: int,
+    ranges: int,
+    next_range: int,
+    last_range: int,
     error: np.float32,
     best: FloatArray,
-    sums: FloatArray,
-    maxima: FloatArray,
-    touched: IdArray,
+    memory: Memory,
     rows: IdArray,
     most: FloatArray,
     found: int,
-) -> tuple[IdArray, FloatArray, int]:
-    """Take down the rows of some tiles of a block that may be among the best.
+) -> int:
+    """Take down the rows of some ranges of a block that may be among the best, each once.
 
     Some of them are below the threshold that holds in the end. `error`: of a sum, for each unit of
-    weight. Other arguments as of `bm25_following.follow`; the result is `rows` and `most`, perhaps
-    with more room, and `found`.
+    weight. rows, most: with room for a block. Other arguments and the result as of
+    `bm25_following.follow`.
     """
-    in_dense, weights, _, starts, stops, ends = lists
-    margin = error * weights[:terms].sum()
-    while tile < until:
-        first, vectors, postings = lead(lists, terms, threshold(best) - margin)
+    margin = error * lists.weights[:terms].sum()
+    bounded, first_range, bounds = False, start // RANGE, memory.bounds[:ranges]
+    while next_range < last_range:
+        cutoff = threshold(best) - margin
+        first, vectors, postings = lead(lists, terms, cutoff)
         if vectors == 0 and postings == 0:
             break
-        after = until if vectors == 0 and postings <= _FEW_IN_BLOCK else tile + 1
-        start, end = tile * TILE, min(after * TILE, segment_rows)
-        base, count = start % BLOCK, np.int64(0)
-        limit = base + (after - tile) * TILE
-        for term in range(first):
-            if in_dense[term] < 0:
-                count += enter(ids, starts, stops, ends, term, base, limit)
-        if found + TILE > len(rows):
-            rows, most = make_room(rows, most, found, TILE)
-        if vectors == 0 and (after > tile + 1 or count <= _FEW_IN_TILE):
+        span, follows, highest = last_range, vectors == 0 and postings <= _FEW, False
+        if not follows:
+            if not bounded:
+                bound_ranges(ids, saturations, range_peaks, lists, 0, terms, first_range, bounds)
+            passing = reaching(bounds[next_range:last_range], cutoff)
+            if best[0] == 0 and passing > 4 * _FIRST and not bounded:
+                cutoff, highest = reached_by(bounds[next_range:last_range], _FIRST, cutoff), True
+            elif vectors == 0 and postings < passing * (terms + 2) * _ENTERING:
+                follows = True
+                share = min(1.0, _SPAN / postings)
+                span = next_range + max(1, int(share * (last_range - next_range)))
+            bounded = True
+        if follows:
             found = follow(
-                ids, saturations, dense, lists, first, terms, start, limit - base,
-                mask[start:end], live[start:end], margin, best, sums, touched, rows, most, found,
+                ids, saturations, dense, range_peaks, range_starts, lists, first, terms, start,
+                ranges, next_range, span, mask, live, margin, best,
+                memory.bounds[: ranges if bounded else 0], memory, rows, most, found,
             )  # fmt: skip
+            next_range = span
         else:
-            found = spread(
-                ids, saturations, dense, lists, terms, start, end - start,
-                mask[start:end], live[start:end], margin,
-                best, sums, maxima, touched, rows, most, found,
+            found, span = spread(
+                ids, saturations, dense, range_starts, lists, terms, start, size, next_range,
+                last_range, mask, live, margin, cutoff, best, bounds, memory, rows, most, found,
             )  # fmt: skip
-        tile = after
-    return rows, most, found
-
-
-@numba.njit(cache=True, nogil=True)
-def _rescored(
-    table: Table,
-    numbers: NDArray[np.int32],
-    weights: NDArray[np.float64],
-    average_length: float,
-    best: FloatArray,
-    rows: IdArray,
-    most: FloatArray,
-    groups: NDArray[np.int64],
-    marks: FloatArray,
-) -> tuple[IdArray, FloatArray]:
-    """Return the best of the candidates by their exact scores.
-
-    Those k that may score most are scored first; of the others only those that may score more
-    than the least of these.
-    """
-    k = len(best) - 1
-    ids = np.empty(groups[-1], np.int32)
-    scores = np.empty(groups[-1], np.float32)
-    first_cut = reached_by(most[: groups[-1]], k, threshold(best))
-    least = np.float32(np.inf)
-    scored = 0
-    for others in range(2):
-        cutoff = first_cut
-        if others:
-            cutoff = max(threshold(best), least if scored >= k else np.float32(0))
-        for segment in range(len(table)):
-            held = views(table, segment)
-            before = scored
-            for which in range(groups[segment], groups[segment + 1]):
-                if most[which] >= cutoff and (most[which] < first_cut) == (others == 1):
-                    ids[scored] = rows[which]
-                    scored += 1
-            for first in range(before, scored, _SCORED_AT_ONCE):
-                new = slice(first, min(first + _SCORED_AT_ONCE, scored))
-                score_rows(
-                    held, numbers[segment], weights, average_length, ids[new],
-                    marks if held.rows <= BLOCK else marks[:0], scores[new],
-                )  # fmt: skip
-            for which in range(before, scored):
-                least = min(least, scores[which])
-                ids[which] += held.first_row
-    return best_of(ids[:scored], scores[:scored], k)
-
-
-@numba.njit(cache=True, nogil=True)
-def score(
-    table: Table,
-    numbers: NDArray[np.int32],
-    weights: NDArray[np.float64],
-    average_length: float,
-    ids: IdArray,
-) -> FloatArray:
-    """Return the exact score float32[n] of any rows; arguments as of `search`."""
-    scores = np.zeros(len(ids), np.float32)
-    rows, places = np.empty(len(ids), np.int32), np.empty(len(ids), np.int64)
-    found, no_marks = np.empty(len(ids), np.float32), np.empty(0, np.float32)
-    for segment in range(len(table)):
-        held = views(table, segment)
-        count = 0
-        for place in range(len(ids)):
-            rows[count], places[count] = ids[place] - held.first_row, place
-            count += 0 <= rows[count] < held.rows
-        score_rows(held, numbers[segment], weights, average_length, rows[:count], no_marks, found)
-        for which in range(count):
-            scores[places[which]] = found[which]
-    return scores
+            if highest:
+                go_back(lists, terms)
+            else:
+                next_range = span
+    return found

@@ -1,14 +1,17 @@
-"""Exact BM25 scores of given rows."""
+"""Exact BM25 scores: of given rows, and of the candidates of a search."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrag_core.index.bm25_views import Held
+from dtrag_core.index.addresses import uncounted
+from dtrag_core.index.bm25_selection import best_of, reached_by, threshold
+from dtrag_core.index.bm25_views import Held, Table, views
 from dtrag_core.index.postings import (
     BLOCK,
+    RANGE,
     Bytes,
     Integer,
     block_count,
@@ -21,9 +24,112 @@ from dtrag_core.types import FloatArray, IdArray
 
 # Postings that are passed over in the time of one binary search.
 _PROBE: Final = 12
+_SCORED_AT_ONCE: Final = 512
+
+
+class Room(NamedTuple):
+    """Working memory for so many rows; what is noted of them stays in the first cache levels.
+
+    built_norms, norms, totals: float64[rows].
+    holding: int64[3, rows + 1], of those that hold a term: which, the place of the posting, and q.
+        One more is tried at the end.
+    """
+
+    built_norms: NDArray[np.float64]
+    norms: NDArray[np.float64]
+    totals: NDArray[np.float64]
+    holding: NDArray[np.int64]
 
 
 @numba.njit(cache=True, nogil=True)
+def room_for(rows: int) -> Room:
+    """Return room for so many rows, at most `_SCORED_AT_ONCE`."""
+    rows = min(rows, _SCORED_AT_ONCE)
+    numbers = np.empty((3, rows), np.float64)
+    return Room(numbers[0], numbers[1], numbers[2], np.empty((3, rows + 1), np.int64))
+
+
+@numba.njit(cache=True, nogil=True)
+def rescored(
+    table: Table,
+    numbers: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    average_length: float,
+    best: FloatArray,
+    rows: IdArray,
+    most: FloatArray,
+    groups: NDArray[np.int64],
+    marks: FloatArray,
+) -> tuple[IdArray, FloatArray]:
+    """Return the best of the candidates by their exact scores.
+
+    Those k that may score most are scored first; of the others only those that may score more
+    than the least of these.
+
+    rows, most: the candidates, and what each can score at most; those of segment s are
+        [groups[s], groups[s + 1]).
+    marks: see `score_rows`. Other arguments as of `bm25_kernel.search`.
+    """
+    k = len(best) - 1
+    ids = np.empty(groups[-1], np.int32)
+    scores = np.empty(groups[-1], np.float32)
+    first_cut = reached_by(most[: groups[-1]], k, threshold(best))
+    least = np.float32(np.inf)
+    scored, room = 0, room_for(groups[-1])
+    for others in range(2):
+        cutoff = first_cut
+        if others:
+            cutoff = max(threshold(best), least if scored >= k else np.float32(0))
+        for segment in range(len(table)):
+            held = views(table, segment)
+            before = scored
+            for which in range(groups[segment], groups[segment + 1]):
+                if most[which] >= cutoff and (most[which] < first_cut) == (others == 1):
+                    ids[scored] = rows[which]
+                    scored += 1
+            for first in range(before, scored, _SCORED_AT_ONCE):
+                new = slice(first, min(first + _SCORED_AT_ONCE, scored))
+                score_rows(
+                    held, numbers[segment], weights, average_length, ids[new],
+                    marks if held.rows <= BLOCK else marks[:0], room, scores[new],
+                )  # fmt: skip
+            for which in range(before, scored):
+                least = min(least, scores[which])
+                ids[which] += held.first_row
+    return best_of(ids[:scored], scores[:scored], k)
+
+
+@numba.njit(cache=True, nogil=True)
+def score(
+    table: Table,
+    numbers: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    average_length: float,
+    ids: IdArray,
+) -> FloatArray:
+    """Return the exact score float32[n] of any rows; arguments as of `search`."""
+    scores = np.zeros(len(ids), np.float32)
+    rows, places = np.empty(len(ids), np.int32), np.empty(len(ids), np.int64)
+    found, no_marks = np.empty(len(ids), np.float32), np.empty(0, np.float32)
+    room = room_for(len(ids))
+    for segment in range(len(table)):
+        held = views(table, segment)
+        count = 0
+        for place in range(len(ids)):
+            rows[count], places[count] = ids[place] - held.first_row, place
+            count += 0 <= rows[count] < held.rows
+        for first in range(0, count, _SCORED_AT_ONCE):
+            some = slice(first, min(first + _SCORED_AT_ONCE, count))
+            score_rows(
+                held, numbers[segment], weights, average_length, rows[some], no_marks, room,
+                found[some],
+            )  # fmt: skip
+        for which in range(count):
+            scores[places[which]] = found[which]
+    return scores
+
+
+@uncounted
 def score_rows(
     held: Held,
     numbers: NDArray[np.int32],
@@ -31,30 +137,31 @@ def score_rows(
     average_length: float,
     wanted: IdArray,
     marks: FloatArray,
+    room: Room,
     scores: FloatArray,
 ) -> None:
     """Set `scores` float32[n] to those of these rows of a segment, 0 without a term.
 
-    numbers: int32[2, m], of each query term its number in the segment and among its dense terms.
+    numbers: int32[3, m], of each query term its number in the segment, among its dense and among
+        its frequent terms.
     weights: float64[m], idf * multiplicity.
     average_length: of now; the sum is float64 in the order of the terms, rounded at the end.
     marks: float32[rows or more], 0 before and after; or empty, and rows may be given twice.
+    room: for the rows, at most `_SCORED_AT_ONCE`.
 
     One term after the other for all rows, so that the processor waits for many at once.
     """
     blocks, count = block_count(held.rows), len(wanted)
     k1, b, built_length = held.parameters[0], held.parameters[1], held.parameters[2]
     least = np.int64(held.parameters[4])
-    built_norms, norms = np.empty((2, count), np.float64)
-    totals = np.zeros(count, np.float64)
+    built_norms, norms, totals, holding = room
+    totals[:count] = 0
     for which in range(count):
         length = held.lengths[wanted[which]]
         built_norms[which] = length_norm(k1, b, length, built_length)
         norms[which] = length_norm(k1, b, length, average_length)
         if len(marks) > 0:
             marks[wanted[which]] = which + 1
-    # Of those that hold a term: which, the place of the posting, q. One more is tried at the end.
-    holding = np.empty((3, count + 1), np.int64)
     for term in range(len(weights)):
         number, in_dense = np.int64(numbers[0, term]), np.int64(numbers[1, term])
         if number < 0:
@@ -69,7 +176,7 @@ def score_rows(
         elif len(marks) > 0 and stop - start < _PROBE * count:
             matching = _pass(held.ids, held.saturations, start, stop, marks, holding)
         else:
-            matching = _search(held.ids, held.saturations, offsets, wanted, holding)
+            matching = _search(held, offsets, int(numbers[2, term]), wanted, holding)
         first = lower_bound(held.exceptions, 0, len(held.exceptions), start)
         last = lower_bound(held.exceptions, first, len(held.exceptions), stop)
         _add(
@@ -138,20 +245,28 @@ def _pass(
 
 @numba.njit(inline="always")
 def _search(
-    ids: NDArray[np.uint16],
-    saturations: Bytes,
+    held: Held,
     offsets: NDArray[np.uint32],
+    frequent: int,
     wanted: IdArray,
     holding: NDArray[np.int64],
 ) -> int:
-    """Do the same by a binary search for each row. offsets: of the term in every block."""
+    """Do the same by a binary search for each row.
+
+    offsets: of the term in every block. frequent: its number among the frequent terms, or -1.
+    """
     count = 0
     for which in range(len(wanted)):
         block, within = divmod(np.int64(wanted[which]), BLOCK)
-        end = np.int64(offsets[block + 1])
-        place = lower_bound(ids, np.int64(offsets[block]), end, within)
-        if place < end and np.int64(ids[place]) == within:
+        low, end = np.int64(offsets[block]), np.int64(offsets[block + 1])
+        if frequent >= 0:
+            number = np.int64(wanted[which]) // RANGE
+            if within + RANGE < BLOCK and (number + 1) * RANGE < held.rows:
+                end = low + np.int64(held.range_starts[frequent, number + 1])
+            low += np.int64(held.range_starts[frequent, number])
+        place = lower_bound(held.ids, low, end, within)
+        if place < end and np.int64(held.ids[place]) == within:
             holding[0, count], holding[1, count] = which, place
-            holding[2, count] = saturations[place]
+            holding[2, count] = held.saturations[place]
             count += 1
     return count

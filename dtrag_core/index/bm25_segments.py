@@ -8,7 +8,6 @@ and the average length are those of all segments without their deleted rows.
 """
 
 import math
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -20,11 +19,13 @@ from numpy.typing import NDArray
 from dtrag_core.config import BM25Settings
 from dtrag_core.errors import InvalidRequestError
 from dtrag_core.index.bm25_batch import resolve_batch, score_batch, search_batch
-from dtrag_core.index.bm25_kernel import score, search
-from dtrag_core.index.bm25_selection import GROUPS, TILE, best_of
+from dtrag_core.index.bm25_kernel import search
+from dtrag_core.index.bm25_memory import Scratch
+from dtrag_core.index.bm25_scores import score
+from dtrag_core.index.bm25_selection import TILE, best_of
 from dtrag_core.index.bm25_terms import joined_words, resolve, resolve_part
 from dtrag_core.index.bm25_views import table_row
-from dtrag_core.index.postings import BLOCK, Postings
+from dtrag_core.index.postings import Postings
 from dtrag_core.index.topk import joined
 from dtrag_core.index.vocabulary import Vocabulary
 from dtrag_core.types import CandidateBatch, Candidates, FloatArray, IdArray, Mask, Starts
@@ -56,8 +57,8 @@ class SegmentPostings:
 class QueryTerms(NamedTuple):
     """A query against one index: its m distinct known terms.
 
-    numbers: int32[segments, 2, m], of each term its number in the segment and its number among the
-        segment's dense terms; -1 where there is none.
+    numbers: int32[segments, 3, m], of each term its number in the segment, among the segment's
+        dense terms and among its frequent terms; -1 where there is none.
     weights: float64[m], idf times multiplicity.
     """
 
@@ -101,7 +102,7 @@ class BM25Index:
         length = sum(segment.live_length for segment in segments)
         self._average_length = length / self._live_rows if length else 1.0
         self._tiles = sum(map(_tiles, segments))
-        self._scratch = _Scratch()
+        self._scratch = Scratch()
         table = [
             table_row(each.postings, each.vocabulary, removed, each.first_row)
             for each, removed in zip(segments, self._removed, strict=True)
@@ -172,8 +173,7 @@ class BM25Index:
             self._live,
             first,
             last,
-            self._scratch.sums,
-            self._scratch.rows,
+            self._scratch.buffer,
         )
         return Candidates(*found)
 
@@ -207,8 +207,7 @@ class BM25Index:
             mask,
             self._live,
             self._tiles,
-            self._scratch.sums,
-            self._scratch.rows,
+            self._scratch.buffer,
         )
         return CandidateBatch(found_ids, scores, starts)
 
@@ -244,14 +243,6 @@ class BM25Index:
             tiles = passed[segment] + (allowed - starts[segment]) // TILE
             allowed = allowed[(tiles >= first) & (tiles < last)]
         return _best(allowed, self.scores(query, allowed), depth)
-
-
-class _Scratch(threading.local):
-    """Each thread's working memory for the kernel."""
-
-    def __init__(self) -> None:
-        self.sums = np.zeros(BLOCK + GROUPS, np.float32)
-        self.rows = np.empty(TILE, np.int32)
 
 
 def _tiles(segment: SegmentPostings) -> int:

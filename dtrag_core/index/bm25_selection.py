@@ -8,14 +8,16 @@ from typing import Final
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
+from dtrag_core.index.addresses import uncounted
 from dtrag_core.types import FloatArray, IdArray
 
 TILE: Final = 1 << 13
-GROUPS: Final = 1 << 9
+GROUP: Final = 16
+GROUPS: Final = TILE // GROUP
 _GROUPS_AT_ONCE: Final = 32
 _HALVINGS: Final = 8
-_MANY: Final = 4096
 
 
 @numba.njit(inline="always")
@@ -30,38 +32,40 @@ def _larger(one: np.float32, other: np.float32) -> np.float32:
 
 
 @numba.njit(inline="always")
-def _largest(sums: FloatArray, row: int) -> np.float32:
+def _largest(sums: FloatArray, row: int, step: int) -> np.float32:
     """Return the largest of four rows of a group."""
     return _larger(
-        _larger(sums[row], sums[row + GROUPS]),
-        _larger(sums[row + 2 * GROUPS], sums[row + 3 * GROUPS]),
+        _larger(sums[row], sums[row + step]), _larger(sums[row + 2 * step], sums[row + 3 * step])
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@uncounted
 def fold(sums: FloatArray, maxima: FloatArray) -> None:
-    """Set `maxima` float32[GROUPS] to the largest sum of each group, rows `GROUPS` apart.
+    """Set `maxima` float32[groups] to the largest sum of each group, rows `groups` apart.
 
-    Written out, as compilers make vector instructions of this and of no loop over the rows of a
-    group: thirteen times as fast.
+    sums: float32[GROUP * groups]. Written out, as compilers make vector instructions of this and of
+    no loop over the rows of a group: thirteen times as fast.
     """
-    for group in range(GROUPS):
+    step = len(maxima)
+    for group in range(step):
         maxima[group] = _larger(
-            _larger(_largest(sums, group), _largest(sums, group + 4 * GROUPS)),
-            _larger(_largest(sums, group + 8 * GROUPS), _largest(sums, group + 12 * GROUPS)),
+            _larger(_largest(sums, group, step), _largest(sums, group + 4 * step, step)),
+            _larger(
+                _largest(sums, group + 8 * step, step), _largest(sums, group + 12 * step, step)
+            ),
         )
 
 
 @numba.njit(inline="always")
 def reaching(maxima: FloatArray, cutoff: np.float32) -> int:
-    """Return how many of these groups reach a cutoff with something above 0."""
+    """Return how many of these maxima, of groups or ranges, reach a cutoff and are above 0."""
     count = 0
     for group in range(len(maxima)):
         count += maxima[group] >= cutoff and maxima[group] > 0
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@uncounted
 def raise_bound(maxima: FloatArray, margin: np.float32, best: FloatArray) -> None:
     """Take the k-th largest maximum for a bound of the k-th best score, if it is a better one."""
     beyond = threshold(best) + margin
@@ -70,18 +74,17 @@ def raise_bound(maxima: FloatArray, margin: np.float32, best: FloatArray) -> Non
         best[len(best) - 1] = bound - margin
 
 
-@numba.njit(cache=True, nogil=True)
+@uncounted
 def reached_by(values: FloatArray, k: int, least: np.float32) -> np.float32:
     """Return a value, little below the k-th largest, that k or more reach; at least `least`.
 
-    By halving the range: counting takes vector instructions, a heap of the k largest none. Few of
-    many values enter the heap, though, and it reads them once.
+    By halving the range: counting takes vector instructions, a heap of the k largest none.
     """
     if above(values, least) < k:
         return least
-    if len(values) > _MANY:
-        return _kth_largest(values, k, least)
-    low, high = least, values.max()
+    low, high = least, least
+    for value in values:
+        high = _larger(high, value)
     for _ in range(_HALVINGS):
         middle = np.float32(0.5) * (low + high)
         if above(values, middle) >= k:
@@ -89,15 +92,6 @@ def reached_by(values: FloatArray, k: int, least: np.float32) -> np.float32:
         else:
             high = middle
     return low
-
-
-@numba.njit(cache=True, nogil=True)
-def _kth_largest(values: FloatArray, k: int, least: np.float32) -> np.float32:
-    heap = np.full(k, np.float32(least))
-    for value in values:
-        if value > heap[0]:
-            replace_least(heap, k, value)
-    return np.float32(heap[0])
 
 
 @numba.njit(inline="always")
@@ -126,16 +120,19 @@ def replace_least(heap: FloatArray, size: int, value: np.float32) -> None:
     heap[parent] = value
 
 
-@numba.njit(cache=True, nogil=True)
-def gather(sums: FloatArray, maxima: FloatArray, cutoff: np.float32, rows: IdArray) -> int:
+@uncounted
+def gather(
+    sums: FloatArray, maxima: FloatArray, cutoff: np.float32, rows: NDArray[np.uint32]
+) -> int:
     """Set `rows` to the rows whose sums, above 0, reach a cutoff; return how many there are."""
     count = 0
-    for first in range(0, GROUPS, _GROUPS_AT_ONCE):
+    groups = len(maxima)
+    for first in range(0, groups, _GROUPS_AT_ONCE):
         if reaching(maxima[first : first + _GROUPS_AT_ONCE], cutoff) == 0:
             continue
-        for group in range(first, first + _GROUPS_AT_ONCE):
+        for group in range(first, min(first + _GROUPS_AT_ONCE, groups)):
             if maxima[group] >= cutoff and maxima[group] > 0:
-                for row in range(group, TILE, GROUPS):
+                for row in range(group, len(sums), groups):
                     rows[count] = row
                     count += sums[row] >= cutoff and sums[row] > 0
     return count

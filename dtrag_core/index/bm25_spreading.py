@@ -1,62 +1,131 @@
 """Spreading the postings of all terms of a query out over a tile: a sum for each of its rows.
 
-Dense terms are added by vector instructions, and one vector pass finds the groups of rows whose
-largest sum reaches the threshold. Terms that could be looked up for few rows instead are added too:
-finding out which rows those are takes as long (measured; adding them is up to 1.4 times as fast).
+A tile is made of those ranges of a block whose rows may reach the threshold. Dense terms are added
+by vector instructions, and one vector pass finds the groups of rows whose largest sum reaches it.
+Terms that could be looked up for few rows instead are added too: finding out which rows those are
+takes as long (measured; adding them is up to 1.4 times as fast).
 """
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrag_core.index.addresses import CACHE_LINE, prefetch, uncounted
 from dtrag_core.index.bm25_following import take_down
 from dtrag_core.index.bm25_lists import Lists, enter
-from dtrag_core.index.bm25_selection import TILE, fold, gather, raise_bound, reaching, threshold
-from dtrag_core.index.postings import BLOCK, Bytes
+from dtrag_core.index.bm25_memory import Memory
+from dtrag_core.index.bm25_selection import (
+    GROUP,
+    TILE,
+    fold,
+    gather,
+    raise_bound,
+    reaching,
+    threshold,
+)
+from dtrag_core.index.postings import RANGE, Bytes
 from dtrag_core.types import FloatArray, IdArray, Mask
 
 
-@numba.njit(cache=True, nogil=True)
+@uncounted
 def spread(
     ids: NDArray[np.uint16],
     saturations: Bytes,
     dense: Bytes,
+    range_starts: NDArray[np.uint16],
     lists: Lists,
     terms: int,
-    start: int,
-    size: int,
+    block_start: int,
+    block_rows: int,
+    next_range: int,
+    last_range: int,
     mask: Mask,
     live: Mask,
     margin: np.float32,
+    cutoff: np.float32,
     best: FloatArray,
-    sums: FloatArray,
-    maxima: FloatArray,
-    touched: IdArray,
+    bounds: FloatArray,
+    memory: Memory,
     rows: IdArray,
     most: FloatArray,
     found: int,
-) -> int:
-    """Take down the rows of a tile that may be among the best; return how many there are now.
+) -> tuple[int, int]:
+    """Take down the rows of a tile that may be among the best.
 
-    Arguments as of `follow`. The span is a tile, or the `size` rows that a last one has.
-    maxima: float32[GROUPS].
+    Return how many there are now, and the range of the block to go on with.
+
+    block_start, block_rows: the block has so many rows from this row of the segment.
+    next_range, last_range: those of its ranges that may go into the tile, as far as there is room.
+    mask, live: bool of the block's rows, empty for all.
+    cutoff: of the bounds of ranges to look at.
+    bounds: float32[ranges], the most that a row of each range can reach; 0 after it was looked at.
+    Other arguments as of `follow`.
     """
-    base = start % BLOCK
-    for term in range(terms):
-        if lists.in_dense[term] < 0:
-            enter(ids, lists.starts, lists.stops, lists.ends, term, base, base + size)
-            _add_sparse(sums, ids, saturations, lists, term, base)
-    _add_dense(sums, dense, lists, terms, start, size)
-    _keep(sums, mask)
-    _keep(sums, live)
-    fold(sums, maxima)
-    raise_bound(maxima, margin, best)
+    sums, maxima, _, _, firsts, touched, _, _ = memory
+    first_range, size = block_start // RANGE, 0
+    end = next_range
+    while end < last_range and size < TILE:
+        if bounds[end] >= cutoff and bounds[end] > 0:
+            firsts[size // RANGE] = end
+            size += RANGE
+            bounds[end] = 0
+            _bring_in(ids, saturations, dense, range_starts, lists, terms, first_range + end)
+        end += 1
+    if size == 0:
+        return found, end
+    place = 0
+    while place < size:
+        first = int(firsts[place // RANGE])
+        last = first + 1
+        while (
+            place + (last - first) * RANGE < size and firsts[place // RANGE + last - first] == last
+        ):
+            last += 1
+        start, stop = first * RANGE, min(last * RANGE, block_rows)
+        here = sums[place : place + stop - start]
+        for term in range(terms):
+            if lists.in_dense[term] < 0:
+                enter(ids, range_starts, lists, term, first_range, first, last, len(bounds))
+                _add_sparse(here, ids, saturations, lists, term, start)
+        _add_dense(here, dense, lists, terms, block_start + start)
+        _keep(here, mask[start:stop])
+        _keep(here, live[start:stop])
+        place += (last - first) * RANGE
+    before = found
+    tile, largest = sums[:size], maxima[: size // GROUP]
+    fold(tile, largest)
+    raise_bound(largest, margin, best)
     cutoff = threshold(best) - margin
-    if reaching(maxima, cutoff) > 0:
-        count = gather(sums, maxima, cutoff, touched)
-        found = take_down(sums, touched, count, start, margin, best, rows, most, found)
-    sums[:TILE] = 0
-    return found
+    if reaching(largest, cutoff) > 0:
+        count = gather(tile, largest, cutoff, touched)
+        found = take_down(tile, touched, count, 0, margin, best, rows, most, found)
+    tile[:] = 0
+    for which in range(before, found):
+        within = np.int64(firsts[rows[which] // RANGE]) * RANGE + rows[which] % RANGE
+        rows[which] = block_start + within
+    return found, end
+
+
+@numba.njit(inline="always")
+def _bring_in(
+    ids: NDArray[np.uint16],
+    saturations: Bytes,
+    dense: Bytes,
+    range_starts: NDArray[np.uint16],
+    lists: Lists,
+    terms: int,
+    number: int,
+) -> None:
+    """Have what terms hold in a range of the segment read while others are looked at."""
+    for term in range(terms):
+        if lists.in_dense[term] >= 0:
+            values = dense[lists.in_dense[term]]
+            for row in range(number * RANGE, (number + 1) * RANGE, CACHE_LINE):
+                prefetch(values, row)
+        elif lists.in_frequent[term] >= 0:
+            start = np.int64(range_starts[lists.in_frequent[term], number])
+            prefetch(ids, lists.begins[term] + start)
+            prefetch(saturations, lists.begins[term] + start)
 
 
 @numba.njit(inline="always")
@@ -66,33 +135,30 @@ def _add_sparse(
     saturations: Bytes,
     lists: Lists,
     term: int,
-    base: int,
+    first: int,
 ) -> None:
+    """Add a sparse term to the sums of rows from `first` of the block on."""
     weight = lists.weights[term]
     for place in range(lists.starts[term], lists.stops[term]):
-        sums[np.int64(ids[place]) - base] += weight * np.float32(saturations[place])
+        sums[np.uint64(ids[place]) - np.uint64(first)] += weight * np.float32(saturations[place])
 
 
 @numba.njit(inline="always")
-def _add_dense(
-    sums: FloatArray, dense: Bytes, lists: Lists, terms: int, start: int, size: int
-) -> None:
+def _add_dense(sums: FloatArray, dense: Bytes, lists: Lists, terms: int, start: int) -> None:
     """Add the dense terms, two at a time: half the traffic to the sums."""
-    in_dense, weights, _, _, _, _ = lists
-    waiting = -1
+    end, waiting = start + len(sums), -1
     for term in range(terms):
-        if in_dense[term] < 0:
+        if lists.in_dense[term] < 0:
             continue
-        values = dense[in_dense[term], start : start + size]
+        values = dense[lists.in_dense[term], start:end]
         if waiting < 0:
             waiting = term
         else:
-            others = dense[in_dense[waiting], start : start + size]
-            _add_two(sums, others, weights[waiting], values, weights[term])
+            others = dense[lists.in_dense[waiting], start:end]
+            _add_two(sums, others, lists.weights[waiting], values, lists.weights[term])
             waiting = -1
     if waiting >= 0:
-        values = dense[in_dense[waiting], start : start + size]
-        _add_one(sums, values, weights[waiting])
+        _add_one(sums, dense[lists.in_dense[waiting], start:end], lists.weights[waiting])
 
 
 @numba.njit(inline="always")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.index.bm25_views import Table, views
-from dtrag_core.index.postings import block_count
+from dtrag_core.index.postings import Integer, block_count, lower_bound
 from dtrag_core.index.vocabulary import encode, find
 
 _NEVER_IN_UTF8 = 0xFF
@@ -38,16 +38,16 @@ def resolve(
 def resolve_part(
     table: Table, text: bytes, separator: int, start: int, count: int, live_rows: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64], int]:
-    """Return the numbers int32[segments, 2, m] and weights float64[m] of m distinct known words.
+    """Return the numbers int32[segments, 3, m] and weights float64[m] of m distinct known words.
 
     And int64[m], which of the words these are, and where the text goes on.
 
     text: words with a separator after each but the last, of which `count` from `start` on are
-    meant. Numbers are those in each segment and among its dense terms, -1 where there is none. A
-    weight is how often the word occurs times ln(1 + (N - df + 0.5) / (df + 0.5)); N is `live_rows`
-    and df the live rows that hold it.
+    meant. Numbers are those in each segment, among its dense and among its frequent terms, -1 where
+    there is none. A weight is how often the word occurs times ln(1 + (N - df + 0.5) / (df + 0.5));
+    N is `live_rows` and df the live rows that hold it.
     """
-    numbers = np.empty((len(table), 2, count), np.int32)
+    numbers = np.empty((len(table), 3, count), np.int32)
     weights = np.empty(count, np.float64)
     words = np.empty(count, np.int64)
     known = 0
@@ -60,16 +60,16 @@ def resolve_part(
             held = views(table, segment)
             number = find(held.letters, held.word_ends, held.slots, text, start, end)
             numbers[segment, 0, known] = number
-            numbers[segment, 1, known] = -1
+            numbers[segment, 1:, known] = -1
             if number < 0:
                 continue
             blocks = block_count(held.rows)
             first = np.int64(held.offsets[number * blocks])
             frequency += np.int64(held.offsets[(number + 1) * blocks]) - first
-            place = np.int64(np.searchsorted(held.dense_terms, number))
-            if place < len(held.dense_terms) and held.dense_terms[place] == number:
-                numbers[segment, 1, known] = place
-                frequency += held.dense_frequency[place]
+            numbers[segment, 1, known] = _place(held.dense_terms, number)
+            numbers[segment, 2, known] = _place(held.frequent_terms, number)
+            if numbers[segment, 1, known] >= 0:
+                frequency += held.dense_frequency[numbers[segment, 1, known]]
             if len(held.removed):
                 frequency -= held.removed[number]
         start = end + 1
@@ -85,3 +85,10 @@ def resolve_part(
             weights[known], words[known] = idf, word
             known += 1
     return numbers[:, :, :known].copy(), weights[:known], words[:known], start
+
+
+@numba.njit(inline="always")
+def _place(terms: NDArray[np.int32], number: Integer) -> Integer:
+    """Return where this term is among some, ascending; -1 if it is not."""
+    place = lower_bound(terms, 0, len(terms), number)
+    return place if place < len(terms) and np.int64(terms[place]) == number else -1

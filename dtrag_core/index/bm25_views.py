@@ -8,7 +8,7 @@ from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import pointer
-from dtrag_core.index.postings import RANKS, Bytes, Postings
+from dtrag_core.index.postings import RANGE, RANKS, Bytes, Postings
 from dtrag_core.index.vocabulary import Vocabulary
 from dtrag_core.types import IdArray
 
@@ -27,11 +27,14 @@ _ARRAYS: Final = (
     "dense_terms",
     "dense_frequency",
     "tops",
+    "frequent_terms",
+    "range_peaks",
+    "range_starts",
 )
 _WORDS: Final = ("letters", "ends", "slots")
 _REMOVED: Final = len(_ARRAYS) + len(_WORDS)
 _SIZES: Final = _REMOVED + 1
-_FIELDS: Final = _SIZES + 11
+_FIELDS: Final = _SIZES + 12
 
 
 class Held(NamedTuple):
@@ -56,6 +59,9 @@ class Held(NamedTuple):
     slots: NDArray[np.int32]
     removed: NDArray[np.int32]
     tops: Bytes
+    frequent_terms: NDArray[np.int32]
+    range_peaks: Bytes
+    range_starts: NDArray[np.uint16]
     rows: int
     first_row: int
 
@@ -81,6 +87,7 @@ def table_row(
         len(vocabulary),
         len(vocabulary.slots),
         len(removed),
+        len(postings.frequent_terms),
     ]
 
 
@@ -93,6 +100,7 @@ def views(table: Table, segment: int) -> Held:
     offsets, postings, dense = row[_SIZES], row[_SIZES + 1], row[_SIZES + 2]
     width, exceptions, rows = row[_SIZES + 3], row[_SIZES + 4], row[_SIZES + 5]
     letters, terms, slots = row[_SIZES + 7], row[_SIZES + 8], row[_SIZES + 9]
+    frequent = row[_SIZES + 11]
     return Held(
         carray(pointer(row[0]), offsets, np.uint32),
         carray(pointer(row[1]), postings, np.uint16),
@@ -105,11 +113,14 @@ def views(table: Table, segment: int) -> Held:
         carray(pointer(row[8]), 5, np.float64),
         carray(pointer(row[9]), dense, np.int32),
         carray(pointer(row[10]), dense, np.int32),
-        carray(pointer(row[12]), letters, np.uint8),
-        carray(pointer(row[13]), terms, np.int64),
-        carray(pointer(row[14]), slots, np.int32),
-        carray(pointer(row[15]), row[_SIZES + 10], np.int32),
+        carray(pointer(row[15]), letters, np.uint8),
+        carray(pointer(row[16]), terms, np.int64),
+        carray(pointer(row[17]), slots, np.int32),
+        carray(pointer(row[18]), row[_SIZES + 10], np.int32),
         carray(pointer(row[11]), (terms, len(RANKS)), np.uint8),
+        carray(pointer(row[12]), frequent, np.int32),
+        carray(pointer(row[13]), (frequent, -(-rows // RANGE)), np.uint8),
+        carray(pointer(row[14]), (frequent, -(-rows // RANGE)), np.uint16),
         rows,
         row[_SIZES + 6],
     )

@@ -9,6 +9,9 @@ except where q is so near 255 that several tf share it. Those few are listed as 
 - Sparse terms: row numbers as uint16 within blocks of 65,536 rows, and q: 3 bytes a posting.
 - Dense terms, held by more than one row in 16: a row of q for every row of the segment, 0 where
   the term is absent. Adding one is a vector operation, and any row's q is found at once.
+- Frequent terms, held by more than one row in 256: besides, for every range of 256 rows, the
+  largest q and where its postings begin. A search passes over ranges where all its terms together
+  stay below its threshold, and finds the posting of a row among few.
 """
 
 from collections.abc import Mapping
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 from dtrag_core.types import IdArray
 
 BLOCK: Final = 1 << 16
+RANGE: Final = 1 << 8
 NO_EXCEPTIONS: Final = 256
 RANKS: Final = (16, 64, 256, 1024)
 
@@ -47,6 +51,10 @@ class Postings:
         fewer: so many rows score at least so much.
     dense_terms: int32[dense], ascending; `dense_frequency` int32[dense], the rows that hold each.
     dense: uint8[dense, rows rounded up to 64], q, 0 where the term is absent.
+    frequent_terms: int32[frequent], ascending, dense ones among them.
+    range_peaks: uint8[frequent, ranges], the largest q of the term in each `RANGE` rows.
+    range_starts: uint16[frequent, ranges], the first posting of each range among those of its
+        block; 0 for a dense term.
     exceptions: int64[n], ascending: places whose tf does not follow from q. A sparse posting's
         place is p, a dense one's is sparse postings + number in `dense_terms` * rows + row.
     exception_frequencies: uint16[n], their tf.
@@ -63,6 +71,9 @@ class Postings:
     dense_terms: NDArray[np.int32]
     dense_frequency: NDArray[np.int32]
     dense: Bytes
+    frequent_terms: NDArray[np.int32]
+    range_peaks: Bytes
+    range_starts: NDArray[np.uint16]
     exceptions: NDArray[np.int64]
     exception_frequencies: NDArray[np.uint16]
     lengths: IdArray

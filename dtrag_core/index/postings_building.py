@@ -11,6 +11,7 @@ from dtrag_core.index.forward import ForwardIndex
 from dtrag_core.index.postings import (
     BLOCK,
     NO_EXCEPTIONS,
+    RANGE,
     RANKS,
     Bytes,
     Postings,
@@ -22,6 +23,7 @@ from dtrag_core.index.postings import (
 from dtrag_core.types import IdArray
 
 _DENSE_SHARE: Final = 16
+_FREQUENT_SHARE: Final = RANGE  # a posting in each range, on average
 _LANES: Final = 64
 
 
@@ -40,6 +42,7 @@ def build_postings(
     counts.reshape(terms, blocks)[dense_terms] = 0
     offsets = np.zeros(terms * blocks + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])
+    frequent_terms = np.flatnonzero(frequency * _FREQUENT_SHARE > rows).astype(np.int32)
     dense_of = np.full(terms, -1, np.int32)
     dense_of[dense_terms] = np.arange(len(dense_terms), dtype=np.int32)
 
@@ -72,6 +75,11 @@ def build_postings(
     order = np.argsort(places, kind="stable")
     tops = np.zeros((terms, len(RANKS)), np.uint8)
     _rank(offsets, blocks, saturations, dense_of, dense, tops)
+    range_peaks = np.zeros((len(frequent_terms), -(-rows // RANGE)), np.uint8)
+    range_starts = np.zeros(range_peaks.shape, np.uint16)
+    _fill_ranges(
+        frequent_terms, offsets, ids, saturations, dense_of, dense, range_peaks, range_starts
+    )
     return Postings(
         offsets.astype(np.uint32),
         ids,
@@ -81,6 +89,9 @@ def build_postings(
         dense_terms,
         frequency[dense_terms].astype(np.int32),
         dense,
+        frequent_terms,
+        range_peaks,
+        range_starts,
         places[order],
         tf[order],
         forward.lengths,
@@ -180,3 +191,36 @@ def _rank(
             while place < len(RANKS) and above >= RANKS[place]:
                 tops[term, place] = q
                 place += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill_ranges(
+    frequent_terms: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    ids: NDArray[np.uint16],
+    saturations: Bytes,
+    dense_of: NDArray[np.int32],
+    dense: Bytes,
+    range_peaks: Bytes,
+    range_starts: NDArray[np.uint16],
+) -> None:
+    """Set the peak of each range and where it starts, for each frequent term."""
+    blocks = (len(offsets) - 1) // max(1, len(dense_of))
+    ranges, in_block = range_peaks.shape[1], BLOCK // RANGE
+    for which in range(len(frequent_terms)):
+        term = np.int64(frequent_terms[which])
+        peaks = range_peaks[which]
+        if dense_of[term] >= 0:
+            values = dense[dense_of[term]]
+            for row in range(min(len(values), ranges * RANGE)):
+                peaks[row // RANGE] = max(peaks[row // RANGE], values[row])
+            continue
+        for block in range(blocks):
+            begin, end = offsets[term * blocks + block], offsets[term * blocks + block + 1]
+            place = begin
+            for number in range(block * in_block, min((block + 1) * in_block, ranges)):
+                range_starts[which, number] = place - begin
+                after = (number - block * in_block + 1) * RANGE
+                while place < end and np.int64(ids[place]) < after:
+                    peaks[number] = max(peaks[number], saturations[place])
+                    place += 1

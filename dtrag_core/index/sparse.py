@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dtrag_core.config import BM25Settings
 from dtrag_core.datasets.records import Record, read_records, unique_ids
-from dtrag_core.errors import BuildError, DataError, InvalidRequestError
+from dtrag_core.errors import BuildError, DataError, IndexCorruptError, InvalidRequestError
 from dtrag_core.index.arrays import mapped, mapped_group, write_group
 from dtrag_core.index.bm25_segments import BM25Index, SegmentPostings
 from dtrag_core.index.forward import ForwardIndex
@@ -136,16 +136,21 @@ class SparseIndex:
             raise InvalidRequestError(
                 f"{directory} holds no sparse index; build one: dtrag sparse build"
             )
-        self._largest = float(mapped(directory / _SCALE))
         self._names: list[str] = []
         segments = []
-        for folder in sorted(path for path in directory.iterdir() if path.is_dir()):
-            names = Vocabulary.from_arrays(mapped_group(folder, _NAMES, _WORDS)).terms()
-            postings = Postings.from_arrays(mapped_group(folder, "postings_", _FIELDS))
-            words = Vocabulary.from_arrays(mapped_group(folder, "vocabulary_", _WORDS))
-            first, rows = len(self._names), len(names)
-            segments.append(SegmentPostings(words, postings, first, None, None, rows, 0))
-            self._names += names
+        try:
+            self._largest = float(mapped(directory / _SCALE))
+            for folder in sorted(path for path in directory.iterdir() if path.is_dir()):
+                names = Vocabulary.from_arrays(mapped_group(folder, _NAMES, _WORDS)).terms()
+                postings = Postings.from_arrays(mapped_group(folder, "postings_", _FIELDS))
+                words = Vocabulary.from_arrays(mapped_group(folder, "vocabulary_", _WORDS))
+                first, rows = len(self._names), len(names)
+                segments.append(SegmentPostings(words, postings, first, None, None, rows, 0))
+                self._names += names
+        except FileNotFoundError as error:
+            raise IndexCorruptError(
+                f"{error.filename} is missing; build it again: dtrag sparse build"
+            ) from error
         self._index = BM25Index(segments, BM25Settings())
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ from dtrag_core.config import BM25Settings
 from dtrag_core.index.forward import ForwardIndex
 from dtrag_core.index.postings import (
     BLOCK,
+    RANGE,
     Postings,
     frequency_of,
     length_norm,
@@ -91,6 +92,30 @@ def test_rows_beyond_the_first_block() -> None:
     assert postings.offsets.tolist() == [0, 0, 0, 2, 4]
     assert (postings.peaks > 0).tolist() == [False, False, True, True]
     assert unpacked(postings)[BLOCK + 7] == {1: 2}
+
+
+def test_ranges_of_frequent_terms() -> None:
+    """A term of every 20th row is sparse but frequent; one of every second is dense."""
+    size = BLOCK + RANGE + 3
+    rows: list[dict[int, int]] = [
+        ({0: 1 + row % 7} if row % 20 == 0 else {}) | ({1: 1 + row % 3} if row % 2 else {})
+        for row in range(size)
+    ]
+    rows[RANGE + 1] = {2: 1}
+    postings = build_postings(forward_index(rows), 3, BM25Settings(), 2.0)
+    assert postings.frequent_terms.tolist() == [0, 1]
+    assert postings.dense_terms.tolist() == [1]
+    begins = postings.offsets[:2].tolist()
+    for number in range(-(-size // RANGE)):
+        start = number * RANGE
+        q = postings.dense[0, start : min(start + RANGE, size)]
+        assert postings.range_peaks[1, number] == q.max(initial=0)
+        block, within = divmod(start, BLOCK)
+        here = slice(begins[block], int(postings.offsets[block + 1]))
+        before = postings.ids[here] < within
+        inside = (postings.ids[here] < within + RANGE) & ~before
+        assert postings.range_starts[0, number] == before.sum()
+        assert postings.range_peaks[0, number] == postings.saturations[here][inside].max(initial=0)
 
 
 def test_five_bytes_a_posting_suffice() -> None:

@@ -1,13 +1,14 @@
 """Imported sparse vectors: inner products by the BM25 kernel, against numpy."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dtrag_core.cli import main
-from dtrag_core.errors import DataError, InvalidRequestError, MalformedLineError
+from dtrag_core.errors import DataError, IndexCorruptError, InvalidRequestError, MalformedLineError
 from dtrag_core.index.sparse import LEVELS, SparseIndex, build_sparse_index
 
 TERMS = [f"##t{number}" for number in range(60)]
@@ -99,3 +100,8 @@ def test_what_cannot_be_searched_is_refused(index: Path, tmp_path: Path) -> None
         SparseIndex(tmp_path)
     with pytest.raises(InvalidRequestError, match="-1"):
         SparseIndex(index).search({"##t1": -1.0}, 5)
+    older = tmp_path / "older"
+    shutil.copytree(index, older)
+    next(older.rglob("postings_range_peaks.npy")).unlink()
+    with pytest.raises(IndexCorruptError, match=r"range_peaks.*dtrag sparse build"):
+        SparseIndex(older)

@@ -1,0 +1,69 @@
+"""BM25 over a corpus of many ranges and more than a block: searches against all rows' scores."""
+
+import numpy as np
+import pytest
+
+from dtrag_core.index.bm25_segments import BM25Index
+from dtrag_core.index.postings import BLOCK, RANGE
+from dtrag_core.index.topk import merge
+from dtrag_core.types import Mask
+from tests.index.test_bm25_segments import EVERYTHING, build
+
+ROWS = BLOCK + 3 * RANGE + 7
+QUERIES = [
+    "w9 w14 w25",  # frequent alone: ranges of highest bounds come first
+    "w9 w14 rare w25 w40",  # what is rare lies late in the block, and is met again
+    "w2 w2 w3",  # dense
+    "w1 w60 w90 w200 w700",
+    "rare clustered",
+    "w30 clustered w45",
+]
+
+
+@pytest.fixture(scope="module")
+def index() -> BM25Index:
+    """Words by Zipf's law, "rare" in few rows, "clustered" in two ranges, a deleted tenth."""
+    rng = np.random.default_rng(7)
+    words = np.minimum(rng.zipf(1.15, ROWS * 9), 3_000)
+    ends = np.cumsum(rng.integers(4, 14, ROWS)).clip(max=len(words))
+    corpus = [
+        [f"w{number}" for number in words[start:end].tolist()]
+        for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)
+    ]
+    for row in rng.choice(ROWS, 150, replace=False).tolist():
+        corpus[row].append("rare")
+    for row in (*range(300, 500), *range(BLOCK - 90, BLOCK + 90)):
+        corpus[row].append("clustered")
+    return build(corpus, dead=rng.choice(ROWS, ROWS // 10, replace=False).tolist())
+
+
+@pytest.fixture(scope="module", params=["everything", "half", "two in a hundred"])
+def mask(request: pytest.FixtureRequest) -> Mask:
+    share = {"everything": 1.0, "half": 0.5, "two in a hundred": 0.02}[request.param]
+    return EVERYTHING if share == 1 else np.random.default_rng(1).random(ROWS) < share
+
+
+@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize("shards", [1, 3])
+def test_no_better_row_is_passed_over(
+    index: BM25Index, mask: Mask, query: str, shards: int
+) -> None:
+    terms = index.query_terms(query.split())
+    scores = index.scores(terms, np.arange(ROWS, dtype=np.int32))
+    scores[~index._live] = 0
+    scores[~mask if len(mask) else np.zeros(ROWS, np.bool_)] = 0
+    for k in (1, 12, 50, 600):
+        parts = [index.search_shard(terms, k, mask, shard, shards) for shard in range(shards)]
+        found = merge(parts, k)
+        best = np.lexsort((np.arange(ROWS), -scores))[:k]
+        best = best[scores[best] > 0]
+        assert found.ids.tolist() == best.tolist()
+        assert found.scores.tolist() == scores[best].tolist()
+
+
+def test_no_row_is_found_twice_when_every_row_may_be_among_the_best() -> None:
+    """Statistics drifted so far that no row is ruled out: all of two blocks are candidates."""
+    corpus = [["a"]] * (2 * BLOCK)
+    corpus[BLOCK] = ["a", "a"]
+    index = build(corpus, drift=50.0)
+    assert index.search(index.query_terms(["a"]), 2, EVERYTHING).ids.tolist() == [BLOCK, 0]
