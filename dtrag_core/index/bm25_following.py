@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import prefetch, uncounted
 from dtrag_core.index.bm25_lists import Lists, bound_ranges, enter
-from dtrag_core.index.bm25_memory import Memory, Touched
-from dtrag_core.index.bm25_selection import raise_bound, replace_least, threshold
-from dtrag_core.index.postings import RANGE, Bytes, lower_bound
+from dtrag_core.index.bm25_memory import Memory
+from dtrag_core.index.bm25_selection import Touched, raise_bound, replace_least, threshold
+from dtrag_core.index.postings import PROBE, RANGE, Bytes, Integer, lower_bound
 from dtrag_core.types import FloatArray, IdArray, Mask
 
-# Postings that are passed over in the time of one binary search.
-_PROBE: Final = 12
 _MANY: Final = 8  # so many rows are worth finding out what can be added where they are
 
 
@@ -151,6 +149,14 @@ def take_down(
     return found
 
 
+@numba.njit(inline="always")
+def _keep_if(stays: bool, row: np.uint32, sums: FloatArray, touched: Touched, kept: int) -> int:
+    """Keep a row after those kept before, or clear its sum; return how many are kept now."""
+    touched[kept] = row
+    sums[row] = sums[row] if stays else np.float32(0)
+    return kept + stays
+
+
 @uncounted
 def _allowed(sums: FloatArray, touched: Touched, count: int, mask: Mask) -> int:
     """Keep the rows that a mask allows; clear the sums of the others. An empty mask allows all."""
@@ -159,11 +165,7 @@ def _allowed(sums: FloatArray, touched: Touched, count: int, mask: Mask) -> int:
     kept = 0
     for which in range(count):
         row = touched[which]
-        if mask[row]:
-            touched[kept] = row
-            kept += 1
-        else:
-            sums[row] = 0
+        kept = _keep_if(mask[row], row, sums, touched, kept)
     return kept
 
 
@@ -173,10 +175,7 @@ def _drop(sums: FloatArray, touched: Touched, count: int, cutoff: np.float32) ->
     kept = 0
     for which in range(count):
         row = touched[which]
-        touched[kept] = row
-        reaches = sums[row] >= cutoff
-        kept += reaches
-        sums[row] = sums[row] if reaches else np.float32(0)
+        kept = _keep_if(sums[row] >= cutoff, row, sums, touched, kept)
     return kept
 
 
@@ -190,11 +189,8 @@ def _drop_ranges(
     kept = 0
     for which in range(count):
         row = touched[which]
-        touched[kept] = row
         bound = bounds[row // RANGE]
-        reaches = bound >= cutoff and bound > 0
-        kept += reaches
-        sums[row] = sums[row] if reaches else np.float32(0)
+        kept = _keep_if(bound >= cutoff and bound > 0, row, sums, touched, kept)
     return kept
 
 
@@ -206,10 +202,8 @@ def _drop_within(
     kept = 0
     for which in range(count):
         row = touched[which]
-        touched[kept] = row
         reaches = sums[row] + bounds[row // RANGE] >= cutoff
-        kept += reaches
-        sums[row] = sums[row] if reaches else np.float32(0)
+        kept = _keep_if(reaches, row, sums, touched, kept)
     return kept
 
 
@@ -227,6 +221,22 @@ def _raise_by(
     for which in range(some):
         values[which] = sums[touched[which]]
     raise_bound(values[:some], margin, best)
+
+
+@numba.njit(inline="always")
+def _add_posting(
+    ids: NDArray[np.uint16],
+    saturations: Bytes,
+    low: Integer,
+    high: Integer,
+    row: np.uint32,
+    weight: np.float32,
+    sums: FloatArray,
+) -> None:
+    """Add a row's posting, if there is one among these."""
+    place = lower_bound(ids, low, high, np.int64(row))
+    if place < high and np.int64(ids[place]) == row:
+        sums[row] += weight * np.float32(saturations[place])
 
 
 @uncounted
@@ -251,9 +261,7 @@ def _look_up_in_ranges(
         number = row // RANGE
         low = begin + np.int64(starts[number])
         high = begin + np.int64(starts[number + 1]) if number + 1 < len(starts) else end
-        place = lower_bound(ids, low, high, row)
-        if place < high and np.int64(ids[place]) == row:
-            sums[row] += weight * np.float32(saturations[place])
+        _add_posting(ids, saturations, low, high, row, weight, sums)
 
 
 @uncounted
@@ -268,12 +276,9 @@ def _look_up(
     count: int,
 ) -> None:
     """Do the same for another term, by binary searches or all in passing."""
-    if count * _PROBE < stop - start:
+    if count * PROBE < stop - start:
         for which in range(count):
-            row = touched[which]
-            place = lower_bound(ids, start, stop, row)
-            if place < stop and np.int64(ids[place]) == row:
-                sums[row] += weight * np.float32(saturations[place])
+            _add_posting(ids, saturations, start, stop, touched[which], weight, sums)
         return
     for at in range(start, stop):
         row = np.int64(ids[at])

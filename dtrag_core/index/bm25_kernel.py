@@ -123,9 +123,8 @@ def search(
             terms = open_block(
                 held.offsets, held.peaks, blocks, block, numbers[segment], scaled, lists
             )
-            ranges = -(-(end - start) // RANGE)
             next_range = tile % _TILES * _TILE_RANGES
-            last_range = min((until - block * _TILES) * _TILE_RANGES, ranges)
+            last_range = (until - block * _TILES) * _TILE_RANGES
             if found + BLOCK > len(rows):
                 rows, most = make_room(rows, most, found, BLOCK)
             found = _search_block(
@@ -140,7 +139,6 @@ def search(
                 live[held.first_row + start : held.first_row + end],
                 start,
                 end - start,
-                ranges,
                 next_range,
                 last_range,
                 np.float32(255.0 * error),
@@ -191,7 +189,6 @@ def _search_block(
     live: Mask,
     start: int,
     size: int,
-    ranges: int,
     next_range: int,
     last_range: int,
     error: np.float32,
@@ -208,6 +205,8 @@ def _search_block(
     `bm25_following.follow`.
     """
     margin = error * lists.weights[:terms].sum()
+    ranges = -(-size // RANGE)
+    last_range = min(last_range, ranges)
     bounded, first_range, bounds = False, start // RANGE, memory.bounds[:ranges]
     while next_range < last_range:
         cutoff = threshold(best) - margin
@@ -230,7 +229,7 @@ def _search_block(
             found = follow(
                 ids, saturations, dense, range_peaks, range_starts, lists, first, terms, start,
                 ranges, next_range, span, mask, live, margin, best,
-                memory.bounds[: ranges if bounded else 0], memory, rows, most, found,
+                bounds[: ranges if bounded else 0], memory, rows, most, found,
             )  # fmt: skip
             next_range = span
         else:

@@ -5,18 +5,15 @@ lines: vector instructions that cross them take up to twice as long.
 """
 
 import threading
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import CACHE_LINE
-from dtrag_core.index.bm25_selection import GROUPS, TILE
+from dtrag_core.index.bm25_selection import GROUPS, TILE, Touched
 from dtrag_core.index.postings import BLOCK, RANGE
 from dtrag_core.types import FloatArray, IdArray
-
-Touched: TypeAlias = NDArray[np.uint32]
 
 _RANGES: Final = BLOCK // RANGE
 _IN_TILE: Final = -(-TILE // RANGE // CACHE_LINE) * CACHE_LINE  # whole cache lines

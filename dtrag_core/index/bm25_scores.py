@@ -11,6 +11,7 @@ from dtrag_core.index.bm25_selection import best_of, reached_by, threshold
 from dtrag_core.index.bm25_views import Held, Table, views
 from dtrag_core.index.postings import (
     BLOCK,
+    PROBE,
     RANGE,
     Bytes,
     Integer,
@@ -22,12 +23,10 @@ from dtrag_core.index.postings import (
 )
 from dtrag_core.types import FloatArray, IdArray
 
-# Postings that are passed over in the time of one binary search.
-_PROBE: Final = 12
 _SCORED_AT_ONCE: Final = 512
 
 
-class Room(NamedTuple):
+class _Room(NamedTuple):
     """Working memory for so many rows; what is noted of them stays in the first cache levels.
 
     built_norms, norms, totals: float64[rows].
@@ -42,11 +41,11 @@ class Room(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True)
-def room_for(rows: int) -> Room:
+def _room_for(rows: int) -> _Room:
     """Return room for so many rows, at most `_SCORED_AT_ONCE`."""
     rows = min(rows, _SCORED_AT_ONCE)
     numbers = np.empty((3, rows), np.float64)
-    return Room(numbers[0], numbers[1], numbers[2], np.empty((3, rows + 1), np.int64))
+    return _Room(numbers[0], numbers[1], numbers[2], np.empty((3, rows + 1), np.int64))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -68,14 +67,14 @@ def rescored(
 
     rows, most: the candidates, and what each can score at most; those of segment s are
         [groups[s], groups[s + 1]).
-    marks: see `score_rows`. Other arguments as of `bm25_kernel.search`.
+    marks: see `_score_rows`. Other arguments as of `bm25_kernel.search`.
     """
     k = len(best) - 1
     ids = np.empty(groups[-1], np.int32)
     scores = np.empty(groups[-1], np.float32)
     first_cut = reached_by(most[: groups[-1]], k, threshold(best))
     least = np.float32(np.inf)
-    scored, room = 0, room_for(groups[-1])
+    scored, room = 0, _room_for(groups[-1])
     for others in range(2):
         cutoff = first_cut
         if others:
@@ -89,7 +88,7 @@ def rescored(
                     scored += 1
             for first in range(before, scored, _SCORED_AT_ONCE):
                 new = slice(first, min(first + _SCORED_AT_ONCE, scored))
-                score_rows(
+                _score_rows(
                     held, numbers[segment], weights, average_length, ids[new],
                     marks if held.rows <= BLOCK else marks[:0], room, scores[new],
                 )  # fmt: skip
@@ -111,7 +110,7 @@ def score(
     scores = np.zeros(len(ids), np.float32)
     rows, places = np.empty(len(ids), np.int32), np.empty(len(ids), np.int64)
     found, no_marks = np.empty(len(ids), np.float32), np.empty(0, np.float32)
-    room = room_for(len(ids))
+    room = _room_for(len(ids))
     for segment in range(len(table)):
         held = views(table, segment)
         count = 0
@@ -120,7 +119,7 @@ def score(
             count += 0 <= rows[count] < held.rows
         for first in range(0, count, _SCORED_AT_ONCE):
             some = slice(first, min(first + _SCORED_AT_ONCE, count))
-            score_rows(
+            _score_rows(
                 held, numbers[segment], weights, average_length, rows[some], no_marks, room,
                 found[some],
             )  # fmt: skip
@@ -130,14 +129,14 @@ def score(
 
 
 @uncounted
-def score_rows(
+def _score_rows(
     held: Held,
     numbers: NDArray[np.int32],
     weights: NDArray[np.float64],
     average_length: float,
     wanted: IdArray,
     marks: FloatArray,
-    room: Room,
+    room: _Room,
     scores: FloatArray,
 ) -> None:
     """Set `scores` float32[n] to those of these rows of a segment, 0 without a term.
@@ -173,7 +172,7 @@ def score_rows(
             start = len(held.ids) + in_dense * held.rows
             stop = start + held.rows
             matching = _take(held.dense[in_dense], start, wanted, holding)
-        elif len(marks) > 0 and stop - start < _PROBE * count:
+        elif len(marks) > 0 and stop - start < PROBE * count:
             matching = _pass(held.ids, held.saturations, start, stop, marks, holding)
         else:
             matching = _search(held, offsets, int(numbers[2, term]), wanted, holding)

@@ -4,7 +4,7 @@ A sum is a score with an error of at most `margin`. `best` float32[k + 1] holds 
 largest of what rows score at least, least first, and a lower bound of the k-th from elsewhere.
 """
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import numba
 import numpy as np
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import uncounted
 from dtrag_core.types import FloatArray, IdArray
+
+Touched: TypeAlias = NDArray[np.uint32]
+"""Rows within a block or a tile."""
 
 TILE: Final = 1 << 13
 GROUP: Final = 16
@@ -121,9 +124,7 @@ def replace_least(heap: FloatArray, size: int, value: np.float32) -> None:
 
 
 @uncounted
-def gather(
-    sums: FloatArray, maxima: FloatArray, cutoff: np.float32, rows: NDArray[np.uint32]
-) -> int:
+def gather(sums: FloatArray, maxima: FloatArray, cutoff: np.float32, rows: Touched) -> int:
     """Set `rows` to the rows whose sums, above 0, reach a cutoff; return how many there are."""
     count = 0
     groups = len(maxima)

@@ -28,6 +28,7 @@ BLOCK: Final = 1 << 16
 RANGE: Final = 1 << 8
 NO_EXCEPTIONS: Final = 256
 RANKS: Final = (16, 64, 256, 1024)
+PROBE: Final = 12  # so many postings are passed over in the time of one binary search
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Integer: TypeAlias = int | np.int64  # in kernels: numpy's other integers widen to float64 there
