@@ -35,6 +35,13 @@ pointer: Any = intrinsic(_to_pointer)
 """Within a kernel: the pointer of an address, for `numba.carray`."""
 
 
+def _prefetched(builder: Any, line: Any) -> None:  # noqa: ANN401
+    number = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
+    prefetch = builder.module.declare_intrinsic("llvm.prefetch", [cgutils.voidptr_t], kind)
+    builder.call(prefetch, [line, *(ir.Constant(number, value) for value in (0, 3, 1))])
+
+
 def _to_prefetch(
     _: Any,  # noqa: ANN401
     array: Any,  # noqa: ANN401
@@ -44,11 +51,7 @@ def _to_prefetch(
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:  # noqa: ANN401
         data = context.make_array(array)(context, builder, values[0]).data
-        line = builder.bitcast(builder.gep(data, [values[1]]), cgutils.voidptr_t)
-        number = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [cgutils.voidptr_t], kind)
-        builder.call(prefetch, [line, *(ir.Constant(number, value) for value in (0, 3, 1))])
+        _prefetched(builder, builder.bitcast(builder.gep(data, [values[1]]), cgutils.voidptr_t))
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate
@@ -59,6 +62,41 @@ prefetch: Any = intrinsic(_to_prefetch)
 
 A place outside of the array does no harm.
 """
+
+
+def _to_load(kind: Any) -> Any:  # noqa: ANN401
+    """Return an intrinsic that reads a number at an address, as int64."""
+
+    def typed(_: Any, address: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ANN401
+        def generate(_: Any, builder: Any, __: Any, values: Any) -> Any:  # noqa: ANN401
+            number = builder.load(builder.inttoptr(values[0], kind.as_pointer()), align=1)
+            return builder.zext(number, ir.IntType(64)) if kind.width < 64 else number
+
+        return types.int64(types.int64), generate
+
+    return intrinsic(typed)
+
+
+byte_at: Any = _to_load(ir.IntType(8))
+"""Within a kernel: the uint8 at an address, as int64."""
+uint16_at: Any = _to_load(ir.IntType(16))
+"""Within a kernel: the uint16 at an address, as int64."""
+uint64_at: Any = _to_load(ir.IntType(64))
+"""Within a kernel: the eight bytes at an address, as int64."""
+
+
+def _to_prefetch_at(_: Any, address: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ANN401
+    """Ask for the cache line of an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:  # noqa: ANN401
+        _prefetched(builder, builder.inttoptr(values[0], cgutils.voidptr_t))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+prefetch_at: Any = intrinsic(_to_prefetch_at)
+"""Within a kernel: `prefetch_at(address)` has memory read as `prefetch` does."""
 
 
 def uncounted(function: _Function) -> _Function:

@@ -57,7 +57,6 @@ def rescored(
     best: FloatArray,
     rows: IdArray,
     most: FloatArray,
-    groups: NDArray[np.int64],
     marks: FloatArray,
 ) -> tuple[IdArray, FloatArray]:
     """Return the best of the candidates by their exact scores.
@@ -65,16 +64,15 @@ def rescored(
     Those k that may score most are scored first; of the others only those that may score more
     than the least of these.
 
-    rows, most: the candidates, and what each can score at most; those of segment s are
-        [groups[s], groups[s + 1]).
+    rows, most: the candidates, and what each can score at most.
     marks: see `_score_rows`. Other arguments as of `bm25_kernel.search`.
     """
     k = len(best) - 1
-    ids = np.empty(groups[-1], np.int32)
-    scores = np.empty(groups[-1], np.float32)
-    first_cut = reached_by(most[: groups[-1]], k, threshold(best))
+    ids = np.empty(len(rows), np.int32)
+    scores = np.empty(len(rows), np.float32)
+    first_cut = reached_by(most, k, threshold(best))
     least = np.float32(np.inf)
-    scored, room = 0, _room_for(groups[-1])
+    scored, room = 0, _room_for(len(rows))
     for others in range(2):
         cutoff = first_cut
         if others:
@@ -82,9 +80,14 @@ def rescored(
         for segment in range(len(table)):
             held = views(table, segment)
             before = scored
-            for which in range(groups[segment], groups[segment + 1]):
-                if most[which] >= cutoff and (most[which] < first_cut) == (others == 1):
-                    ids[scored] = rows[which]
+            for which in range(len(rows)):
+                row = rows[which] - held.first_row
+                if (
+                    0 <= row < held.rows
+                    and most[which] >= cutoff
+                    and (most[which] < first_cut) == (others == 1)
+                ):
+                    ids[scored] = row
                     scored += 1
             for first in range(before, scored, _SCORED_AT_ONCE):
                 new = slice(first, min(first + _SCORED_AT_ONCE, scored))

@@ -22,10 +22,10 @@ from dtrag_core.index.bm25_batch import resolve_batch, score_batch, search_batch
 from dtrag_core.index.bm25_kernel import search
 from dtrag_core.index.bm25_memory import Scratch
 from dtrag_core.index.bm25_scores import score
-from dtrag_core.index.bm25_selection import TILE, best_of
+from dtrag_core.index.bm25_selection import best_of
 from dtrag_core.index.bm25_terms import joined_words, resolve, resolve_part
 from dtrag_core.index.bm25_views import table_row
-from dtrag_core.index.postings import Postings
+from dtrag_core.index.postings import TILE, Postings
 from dtrag_core.index.topk import joined
 from dtrag_core.index.vocabulary import Vocabulary
 from dtrag_core.types import CandidateBatch, Candidates, FloatArray, IdArray, Mask, Starts

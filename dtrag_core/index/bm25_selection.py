@@ -1,25 +1,17 @@
-"""Which rows reach the threshold: folding the sums of a tile, taking candidates down.
+"""The threshold that rows must reach, and what reaches it.
 
 A sum is a score with an error of at most `margin`. `best` float32[k + 1] holds a heap of the k
 largest of what rows score at least, least first, and a lower bound of the k-th from elsewhere.
 """
 
-from typing import Final, TypeAlias
+from typing import Final
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import uncounted
 from dtrag_core.types import FloatArray, IdArray
 
-Touched: TypeAlias = NDArray[np.uint32]
-"""Rows within a block or a tile."""
-
-TILE: Final = 1 << 13
-GROUP: Final = 16
-GROUPS: Final = TILE // GROUP
-_GROUPS_AT_ONCE: Final = 32
 _HALVINGS: Final = 8
 
 
@@ -30,51 +22,12 @@ def threshold(best: FloatArray) -> np.float32:
 
 
 @numba.njit(inline="always")
-def _larger(one: np.float32, other: np.float32) -> np.float32:
-    return one if one > other else other
-
-
-@numba.njit(inline="always")
-def _largest(sums: FloatArray, row: int, step: int) -> np.float32:
-    """Return the largest of four rows of a group."""
-    return _larger(
-        _larger(sums[row], sums[row + step]), _larger(sums[row + 2 * step], sums[row + 3 * step])
-    )
-
-
-@uncounted
-def fold(sums: FloatArray, maxima: FloatArray) -> None:
-    """Set `maxima` float32[groups] to the largest sum of each group, rows `groups` apart.
-
-    sums: float32[GROUP * groups]. Written out, as compilers make vector instructions of this and of
-    no loop over the rows of a group: thirteen times as fast.
-    """
-    step = len(maxima)
-    for group in range(step):
-        maxima[group] = _larger(
-            _larger(_largest(sums, group, step), _largest(sums, group + 4 * step, step)),
-            _larger(
-                _largest(sums, group + 8 * step, step), _largest(sums, group + 12 * step, step)
-            ),
-        )
-
-
-@numba.njit(inline="always")
 def reaching(maxima: FloatArray, cutoff: np.float32) -> int:
-    """Return how many of these maxima, of groups or ranges, reach a cutoff and are above 0."""
+    """Return how many of these bounds reach a cutoff and are above 0."""
     count = 0
     for group in range(len(maxima)):
         count += maxima[group] >= cutoff and maxima[group] > 0
     return count
-
-
-@uncounted
-def raise_bound(maxima: FloatArray, margin: np.float32, best: FloatArray) -> None:
-    """Take the k-th largest maximum for a bound of the k-th best score, if it is a better one."""
-    beyond = threshold(best) + margin
-    bound = reached_by(maxima, len(best) - 1, beyond)
-    if bound > beyond:  # else rounding alone might lift it
-        best[len(best) - 1] = bound - margin
 
 
 @uncounted
@@ -85,9 +38,7 @@ def reached_by(values: FloatArray, k: int, least: np.float32) -> np.float32:
     """
     if above(values, least) < k:
         return least
-    low, high = least, least
-    for value in values:
-        high = _larger(high, value)
+    low, high = least, _highest(values)
     for _ in range(_HALVINGS):
         middle = np.float32(0.5) * (low + high)
         if above(values, middle) >= k:
@@ -95,6 +46,18 @@ def reached_by(values: FloatArray, k: int, least: np.float32) -> np.float32:
         else:
             high = middle
     return low
+
+
+@uncounted
+def _highest(values: FloatArray) -> np.float32:
+    """Return the largest, or 0: values above 0 are ordered as their bits are, as numbers are not.
+
+    Compilers make vector instructions of the largest of integers, of floats (for NaN) they do not.
+    """
+    bits, highest = values.view(np.int32), np.int32(0)
+    for place in range(len(bits)):
+        highest = max(highest, bits[place])
+    return np.int32(highest).view(np.float32)
 
 
 @numba.njit(inline="always")
@@ -121,22 +84,6 @@ def replace_least(heap: FloatArray, size: int, value: np.float32) -> None:
         heap[parent] = heap[child]
         parent = child
     heap[parent] = value
-
-
-@uncounted
-def gather(sums: FloatArray, maxima: FloatArray, cutoff: np.float32, rows: Touched) -> int:
-    """Set `rows` to the rows whose sums, above 0, reach a cutoff; return how many there are."""
-    count = 0
-    groups = len(maxima)
-    for first in range(0, groups, _GROUPS_AT_ONCE):
-        if reaching(maxima[first : first + _GROUPS_AT_ONCE], cutoff) == 0:
-            continue
-        for group in range(first, min(first + _GROUPS_AT_ONCE, groups)):
-            if maxima[group] >= cutoff and maxima[group] > 0:
-                for row in range(group, len(sums), groups):
-                    rows[count] = row
-                    count += sums[row] >= cutoff and sums[row] > 0
-    return count
 
 
 @numba.njit(cache=True, nogil=True)

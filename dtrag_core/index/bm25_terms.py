@@ -7,9 +7,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrag_core.index.bm25_views import Table, views
-from dtrag_core.index.postings import Integer, block_count, lower_bound
-from dtrag_core.index.vocabulary import encode, find
+from dtrag_core.index.addresses import prefetch, uncounted
+from dtrag_core.index.bm25_views import Held, Table, views
+from dtrag_core.index.postings import RANGE, Integer, block_count, lower_bound
+from dtrag_core.index.vocabulary import encode, find, first_slot
 
 _NEVER_IN_UTF8 = 0xFF
 
@@ -47,44 +48,94 @@ def resolve_part(
     there is none. A weight is how often the word occurs times ln(1 + (N - df + 0.5) / (df + 0.5));
     N is `live_rows` and df the live rows that hold it.
     """
-    numbers = np.empty((len(table), 3, count), np.int32)
-    weights = np.empty(count, np.float64)
-    words = np.empty(count, np.int64)
-    known = 0
+    bounds = np.empty(count + 1, np.int64)
+    bounds[0] = start
     for word in range(count):
-        end = start
+        end = bounds[word]
         while end < len(text) and text[end] != separator:
             end += 1
-        frequency = np.int64(0)
+        bounds[word + 1] = end + 1
+    for step in range(3):
         for segment in range(len(table)):
-            held = views(table, segment)
-            number = find(held.letters, held.word_ends, held.slots, text, start, end)
-            numbers[segment, 0, known] = number
-            numbers[segment, 1:, known] = -1
-            if number < 0:
-                continue
-            blocks = block_count(held.rows)
-            first = np.int64(held.offsets[number * blocks])
-            frequency += np.int64(held.offsets[(number + 1) * blocks]) - first
-            numbers[segment, 1, known] = _place(held.dense_terms, number)
-            numbers[segment, 2, known] = _place(held.frequent_terms, number)
-            if numbers[segment, 1, known] >= 0:
-                frequency += held.dense_frequency[numbers[segment, 1, known]]
-            if len(held.removed):
-                frequency -= held.removed[number]
-        start = end + 1
+            _bring_in(views(table, segment), text, bounds, step)
+    numbers = np.full((len(table), 3, count), -1, np.int32)
+    frequencies = np.zeros(count, np.int64)
+    for segment in range(len(table)):
+        _find_words(views(table, segment), text, bounds, numbers[segment], frequencies)
+    weights, words, known = np.empty(count, np.float64), np.empty(count, np.int64), 0
+    for word in range(count):
+        frequency = frequencies[word]
         if frequency <= 0:
             continue
         idf = math.log1p((live_rows - frequency + 0.5) / (frequency + 0.5))
         same = 0
-        while same < known and not np.array_equal(numbers[:, 0, same], numbers[:, 0, known]):
+        while same < known and not np.array_equal(numbers[:, 0, same], numbers[:, 0, word]):
             same += 1
         if same < known:
             weights[same] += idf
         else:
+            numbers[:, :, known] = numbers[:, :, word]
             weights[known], words[known] = idf, word
             known += 1
-    return numbers[:, :, :known].copy(), weights[:known], words[:known], start
+    return numbers[:, :, :known].copy(), weights[:known], words[:known], bounds[count]
+
+
+@uncounted
+def _find_words(
+    held: Held,
+    text: bytes,
+    bounds: NDArray[np.int64],
+    numbers: NDArray[np.int32],
+    frequencies: NDArray[np.int64],
+) -> None:
+    """Set the numbers of a segment's words, and add the live rows that hold each.
+
+    bounds: int64[words + 1], where each word begins, and a separator after where it ends.
+    numbers: int32[3, words], -1 everywhere.
+    """
+    blocks = block_count(held.rows)
+    for word in range(len(frequencies)):
+        number = find(
+            held.letters, held.word_ends, held.slots, text, bounds[word], bounds[word + 1] - 1
+        )
+        if number < 0:
+            continue
+        numbers[0, word] = number
+        first = np.int64(held.offsets[number * blocks])
+        frequency = np.int64(held.offsets[(number + 1) * blocks]) - first
+        if frequency == 0:
+            numbers[1, word] = dense = _place(held.dense_terms, number)
+            if dense >= 0:
+                frequency = np.int64(held.dense_frequency[dense])
+        if frequency * RANGE > held.rows:
+            numbers[2, word] = _place(held.frequent_terms, number)
+        frequencies[word] += frequency
+        if len(held.removed):
+            frequencies[word] -= held.removed[number]
+
+
+@uncounted
+def _bring_in(held: Held, text: bytes, bounds: NDArray[np.int64], step: int) -> None:
+    """Have what finding words reads brought into the caches, of all words and segments at a time.
+
+    In three steps, each of which follows what the one before brought in. Else every word would
+    wait for memory five times in a row.
+    """
+    blocks = block_count(held.rows)
+    for word in range(len(bounds) - 1):
+        slot = first_slot(held.slots, text, bounds[word], bounds[word + 1] - 1)
+        if step == 0:
+            prefetch(held.slots, slot)
+            continue
+        number = np.int64(held.slots[slot])
+        if number < 0:
+            continue
+        if step == 1:
+            prefetch(held.word_ends, number)
+            prefetch(held.offsets, number * blocks)
+            prefetch(held.tops[number], 0)
+        else:
+            prefetch(held.letters, held.word_ends[number] - (bounds[word + 1] - 1 - bounds[word]))
 
 
 @numba.njit(inline="always")

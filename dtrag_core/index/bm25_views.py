@@ -8,7 +8,7 @@ from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import pointer
-from dtrag_core.index.postings import RANGE, RANKS, Bytes, Postings
+from dtrag_core.index.postings import PARTS, RANKS, Bytes, Postings
 from dtrag_core.index.vocabulary import Vocabulary
 from dtrag_core.types import IdArray
 
@@ -18,7 +18,6 @@ _ARRAYS: Final = (
     "offsets",
     "ids",
     "saturations",
-    "peaks",
     "dense",
     "exceptions",
     "exception_frequencies",
@@ -29,12 +28,13 @@ _ARRAYS: Final = (
     "tops",
     "frequent_terms",
     "range_peaks",
+    "part_peaks",
     "range_starts",
 )
 _WORDS: Final = ("letters", "ends", "slots")
 _REMOVED: Final = len(_ARRAYS) + len(_WORDS)
 _SIZES: Final = _REMOVED + 1
-_FIELDS: Final = _SIZES + 12
+_FIELDS: Final = _SIZES + 13
 
 
 class Held(NamedTuple):
@@ -46,7 +46,6 @@ class Held(NamedTuple):
     offsets: NDArray[np.uint32]
     ids: NDArray[np.uint16]
     saturations: Bytes
-    peaks: Bytes
     dense: Bytes
     exceptions: NDArray[np.int64]
     exception_frequencies: NDArray[np.uint16]
@@ -61,9 +60,11 @@ class Held(NamedTuple):
     tops: Bytes
     frequent_terms: NDArray[np.int32]
     range_peaks: Bytes
+    part_peaks: Bytes
     range_starts: NDArray[np.uint16]
     rows: int
     first_row: int
+    ranges: int
 
 
 def table_row(
@@ -88,6 +89,7 @@ def table_row(
         len(vocabulary.slots),
         len(removed),
         len(postings.frequent_terms),
+        postings.range_starts.shape[1],
     ]
 
 
@@ -100,27 +102,28 @@ def views(table: Table, segment: int) -> Held:
     offsets, postings, dense = row[_SIZES], row[_SIZES + 1], row[_SIZES + 2]
     width, exceptions, rows = row[_SIZES + 3], row[_SIZES + 4], row[_SIZES + 5]
     letters, terms, slots = row[_SIZES + 7], row[_SIZES + 8], row[_SIZES + 9]
-    frequent = row[_SIZES + 11]
+    frequent, ranges = row[_SIZES + 11], row[_SIZES + 12]
     return Held(
         carray(pointer(row[0]), offsets, np.uint32),
         carray(pointer(row[1]), postings, np.uint16),
         carray(pointer(row[2]), postings, np.uint8),
-        carray(pointer(row[3]), offsets - 1, np.uint8),
-        carray(pointer(row[4]), (dense, width), np.uint8),
-        carray(pointer(row[5]), exceptions, np.int64),
-        carray(pointer(row[6]), exceptions, np.uint16),
-        carray(pointer(row[7]), rows, np.int32),
-        carray(pointer(row[8]), 5, np.float64),
+        carray(pointer(row[3]), (dense, width), np.uint8),
+        carray(pointer(row[4]), exceptions, np.int64),
+        carray(pointer(row[5]), exceptions, np.uint16),
+        carray(pointer(row[6]), rows, np.int32),
+        carray(pointer(row[7]), 5, np.float64),
+        carray(pointer(row[8]), dense, np.int32),
         carray(pointer(row[9]), dense, np.int32),
-        carray(pointer(row[10]), dense, np.int32),
         carray(pointer(row[15]), letters, np.uint8),
         carray(pointer(row[16]), terms, np.int64),
         carray(pointer(row[17]), slots, np.int32),
         carray(pointer(row[18]), row[_SIZES + 10], np.int32),
-        carray(pointer(row[11]), (terms, len(RANKS)), np.uint8),
-        carray(pointer(row[12]), frequent, np.int32),
-        carray(pointer(row[13]), (frequent, -(-rows // RANGE)), np.uint8),
-        carray(pointer(row[14]), (frequent, -(-rows // RANGE)), np.uint16),
+        carray(pointer(row[10]), (terms, len(RANKS)), np.uint8),
+        carray(pointer(row[11]), frequent, np.int32),
+        carray(pointer(row[12]), (frequent, ranges), np.uint8),
+        carray(pointer(row[13]), (frequent, ranges * PARTS), np.uint8),
+        carray(pointer(row[14]), (frequent, ranges), np.uint16),
         rows,
         row[_SIZES + 6],
+        ranges,
     )

@@ -18,7 +18,7 @@ from dtrag_core.index.ivf_tuning import OperatingPoint
 from dtrag_core.index.replacing import recover, sync_entries, sync_entry
 from dtrag_core.types import Fusion
 
-FORMAT_VERSION: Final = 9
+FORMAT_VERSION: Final = 10
 MANIFEST: Final = "manifest.json"
 SEGMENTS: Final = "segments"
 

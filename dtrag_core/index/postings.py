@@ -10,8 +10,8 @@ except where q is so near 255 that several tf share it. Those few are listed as 
 - Dense terms, held by more than one row in 16: a row of q for every row of the segment, 0 where
   the term is absent. Adding one is a vector operation, and any row's q is found at once.
 - Frequent terms, held by more than one row in 256: besides, for every range of 256 rows, the
-  largest q and where its postings begin. A search passes over ranges where all its terms together
-  stay below its threshold, and finds the posting of a row among few.
+  largest q and where its postings begin, and the largest q of each of its parts, 32 rows. A search
+  passes over ranges and parts where all its terms together stay below its threshold.
 """
 
 from collections.abc import Mapping
@@ -26,6 +26,9 @@ from dtrag_core.types import IdArray
 
 BLOCK: Final = 1 << 16
 RANGE: Final = 1 << 8
+PART: Final = 1 << 5
+PARTS: Final = RANGE // PART  # of a range
+TILE: Final = 1 << 13  # the unit of a search in parts
 NO_EXCEPTIONS: Final = 256
 RANKS: Final = (16, 64, 256, 1024)
 PROBE: Final = 12  # so many postings are passed over in the time of one binary search
@@ -47,13 +50,13 @@ class Postings:
     offsets: uint32[terms * blocks + 1].
     ids: uint16[sparse postings].
     saturations: uint8[sparse postings], q.
-    peaks: uint8[terms * blocks], the largest q of the term in the block.
     tops: uint8[terms, len(RANKS)], the q of that rank among all of the term's postings, 0 if it has
         fewer: so many rows score at least so much.
     dense_terms: int32[dense], ascending; `dense_frequency` int32[dense], the rows that hold each.
     dense: uint8[dense, rows rounded up to 64], q, 0 where the term is absent.
     frequent_terms: int32[frequent], ascending, dense ones among them.
     range_peaks: uint8[frequent, ranges], the largest q of the term in each `RANGE` rows.
+    part_peaks: uint8[frequent, ranges * PARTS], that in each `PART` rows.
     range_starts: uint16[frequent, ranges], the first posting of each range among those of its
         block; 0 for a dense term.
     exceptions: int64[n], ascending: places whose tf does not follow from q. A sparse posting's
@@ -67,13 +70,13 @@ class Postings:
     offsets: NDArray[np.uint32]
     ids: NDArray[np.uint16]
     saturations: Bytes
-    peaks: Bytes
     tops: Bytes
     dense_terms: NDArray[np.int32]
     dense_frequency: NDArray[np.int32]
     dense: Bytes
     frequent_terms: NDArray[np.int32]
     range_peaks: Bytes
+    part_peaks: Bytes
     range_starts: NDArray[np.uint16]
     exceptions: NDArray[np.int64]
     exception_frequencies: NDArray[np.uint16]

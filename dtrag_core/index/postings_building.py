@@ -11,6 +11,8 @@ from dtrag_core.index.forward import ForwardIndex
 from dtrag_core.index.postings import (
     BLOCK,
     NO_EXCEPTIONS,
+    PART,
+    PARTS,
     RANGE,
     RANKS,
     Bytes,
@@ -48,7 +50,6 @@ def build_postings(
 
     ids = np.empty(int(offsets[-1]), np.uint16)
     saturations = np.empty(len(ids), np.uint8)
-    peaks = np.zeros(terms * blocks, np.uint8)
     dense = np.zeros((len(dense_terms), -(-rows // _LANES) * _LANES), np.uint8)
     average_length = average_length or 1.0
     constants = np.array([settings.k1, settings.b, average_length])
@@ -64,7 +65,6 @@ def build_postings(
             offsets[:-1].copy(),
             ids,
             saturations,
-            peaks,
             dense,
             places,
             tf,
@@ -75,22 +75,22 @@ def build_postings(
     order = np.argsort(places, kind="stable")
     tops = np.zeros((terms, len(RANKS)), np.uint8)
     _rank(offsets, blocks, saturations, dense_of, dense, tops)
-    range_peaks = np.zeros((len(frequent_terms), -(-rows // RANGE)), np.uint8)
-    range_starts = np.zeros(range_peaks.shape, np.uint16)
+    part_peaks = np.zeros((len(frequent_terms), -(-rows // RANGE) * PARTS), np.uint8)
+    range_starts = np.zeros((len(frequent_terms), -(-rows // RANGE)), np.uint16)
     _fill_ranges(
-        frequent_terms, offsets, ids, saturations, dense_of, dense, range_peaks, range_starts
+        frequent_terms, offsets, ids, saturations, dense_of, dense, part_peaks, range_starts
     )
     return Postings(
         offsets.astype(np.uint32),
         ids,
         saturations,
-        peaks,
         tops,
         dense_terms,
         frequency[dense_terms].astype(np.int32),
         dense,
         frequent_terms,
-        range_peaks,
+        part_peaks.reshape(*range_starts.shape, PARTS).max(axis=2),
+        part_peaks,
         range_starts,
         places[order],
         tf[order],
@@ -123,7 +123,6 @@ def _fill(
     cursors: NDArray[np.int64],
     ids: NDArray[np.uint16],
     saturations: Bytes,
-    peaks: Bytes,
     dense: Bytes,
     places: NDArray[np.int64],
     exception_frequencies: NDArray[np.uint16],
@@ -143,8 +142,6 @@ def _fill(
             q = max(1, int(255.0 * exact + 0.5))
             error = max(error, abs(exact - q / 255.0))
             slot = term * blocks + block
-            if q > peaks[slot]:
-                peaks[slot] = q
             if dense_of[term] >= 0:
                 target = len(ids) + dense_of[term] * len(lengths) + row
                 dense[dense_of[term], row] = q
@@ -201,19 +198,19 @@ def _fill_ranges(
     saturations: Bytes,
     dense_of: NDArray[np.int32],
     dense: Bytes,
-    range_peaks: Bytes,
+    part_peaks: Bytes,
     range_starts: NDArray[np.uint16],
 ) -> None:
-    """Set the peak of each range and where it starts, for each frequent term."""
+    """Set the peak of each part and where each range starts, for each frequent term."""
     blocks = (len(offsets) - 1) // max(1, len(dense_of))
-    ranges, in_block = range_peaks.shape[1], BLOCK // RANGE
+    ranges, in_block = range_starts.shape[1], BLOCK // RANGE
     for which in range(len(frequent_terms)):
         term = np.int64(frequent_terms[which])
-        peaks = range_peaks[which]
+        peaks = part_peaks[which]
         if dense_of[term] >= 0:
             values = dense[dense_of[term]]
             for row in range(min(len(values), ranges * RANGE)):
-                peaks[row // RANGE] = max(peaks[row // RANGE], values[row])
+                peaks[row // PART] = max(peaks[row // PART], values[row])
             continue
         for block in range(blocks):
             begin, end = offsets[term * blocks + block], offsets[term * blocks + block + 1]
@@ -222,5 +219,6 @@ def _fill_ranges(
                 range_starts[which, number] = place - begin
                 after = (number - block * in_block + 1) * RANGE
                 while place < end and np.int64(ids[place]) < after:
-                    peaks[number] = max(peaks[number], saturations[place])
+                    part = block * (BLOCK // PART) + np.int64(ids[place]) // PART
+                    peaks[part] = max(peaks[part], saturations[place])
                     place += 1

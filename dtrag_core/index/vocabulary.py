@@ -86,7 +86,7 @@ def find(
 ) -> int:
     """Return the number of the term `text[start:end]`, -1 if it is unknown."""
     last = len(slots) - 1
-    slot = np.int64(_hash(text, start, end) & np.uint64(last))
+    slot = first_slot(slots, text, start, end)
     while slots[slot] >= 0:
         number = np.int64(slots[slot])
         begin = ends[number - 1] if number > 0 else 0
@@ -101,10 +101,16 @@ def find(
 
 
 @numba.njit(cache=True, nogil=True)
+def first_slot(slots: NDArray[np.int32], text: Letters | bytes, start: int, end: int) -> np.int64:
+    """Return the first slot that may have the number of the term `text[start:end]`."""
+    return np.int64(_hash(text, start, end) & np.uint64(len(slots) - 1))
+
+
+@numba.njit(cache=True, nogil=True)
 def _fill(letters: Letters, ends: NDArray[np.int64], slots: NDArray[np.int32]) -> None:
     start, last = 0, len(slots) - 1
     for number in range(len(ends)):
-        slot = np.int64(_hash(letters, start, ends[number]) & np.uint64(last))
+        slot = first_slot(slots, letters, start, ends[number])
         while slots[slot] >= 0:
             slot = (slot + 1) & last
         slots[slot] = number

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dtrag_core.config import BM25Settings
 from dtrag_core.errors import InvalidRequestError
 from dtrag_core.index.bm25_segments import BM25Index, SegmentPostings, check_settings
-from dtrag_core.index.bm25_selection import TILE
+from dtrag_core.index.postings import TILE
 from dtrag_core.index.postings_building import build_postings
 from dtrag_core.index.segment_content import ForwardBuilder
 from dtrag_core.index.topk import merge

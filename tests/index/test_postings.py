@@ -9,6 +9,7 @@ from dtrag_core.config import BM25Settings
 from dtrag_core.index.forward import ForwardIndex
 from dtrag_core.index.postings import (
     BLOCK,
+    PARTS,
     RANGE,
     Postings,
     frequency_of,
@@ -90,7 +91,6 @@ def test_rows_beyond_the_first_block() -> None:
     assert postings.blocks == 2
     assert postings.ids.tolist() == [3, BLOCK - 1, 0, 7]
     assert postings.offsets.tolist() == [0, 0, 0, 2, 4]
-    assert (postings.peaks > 0).tolist() == [False, False, True, True]
     assert unpacked(postings)[BLOCK + 7] == {1: 2}
 
 
@@ -110,12 +110,20 @@ def test_ranges_of_frequent_terms() -> None:
         start = number * RANGE
         q = postings.dense[0, start : min(start + RANGE, size)]
         assert postings.range_peaks[1, number] == q.max(initial=0)
+        parts = slice(number * PARTS, (number + 1) * PARTS)
+        padded = np.zeros(RANGE, np.uint8)
+        padded[: len(q)] = q
+        assert (postings.part_peaks[1, parts] == padded.reshape(PARTS, -1).max(axis=1)).all()
         block, within = divmod(start, BLOCK)
         here = slice(begins[block], int(postings.offsets[block + 1]))
         before = postings.ids[here] < within
         inside = (postings.ids[here] < within + RANGE) & ~before
         assert postings.range_starts[0, number] == before.sum()
-        assert postings.range_peaks[0, number] == postings.saturations[here][inside].max(initial=0)
+        inside_ids, strengths = postings.ids[here][inside], postings.saturations[here][inside]
+        assert postings.range_peaks[0, number] == strengths.max(initial=0)
+        sparse = np.zeros(RANGE, np.uint8)
+        sparse[inside_ids - within] = strengths
+        assert (postings.part_peaks[0, parts] == sparse.reshape(PARTS, -1).max(axis=1)).all()
 
 
 def test_five_bytes_a_posting_suffice() -> None:
