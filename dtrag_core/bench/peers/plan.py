@@ -20,7 +20,7 @@ class PeerPlan:
 
     comparisons: tuple[str, ...] = COMPARISONS
     rounds: int = 30
-    queries: int = 40
+    queries: int = 100
     warmup: int = 50
     judged: int = 300
     k: int = 10
