@@ -25,7 +25,7 @@ dataset = "synthetic:100000"  # pydocs, beir:DIR, jsonl:FILE or synthetic:N
 embedder = None  # static, lsa, minilm, onnx:DIR or precomputed:FILE; None: what suits the dataset
 engines = None  # a list of names; None: dtrag and all the others but the exact one
 rounds = 30  # paired rounds
-queries = 40  # queries a round; P95 needs 1,000 in all
+queries = 100  # queries a round; P95 needs 1,000 in all
 out = "../reports"  # the result goes into a folder of its own in here
 
 # %%
