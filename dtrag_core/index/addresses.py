@@ -77,8 +77,6 @@ def _to_load(kind: Any) -> Any:  # noqa: ANN401
     return intrinsic(typed)
 
 
-byte_at: Any = _to_load(ir.IntType(8))
-"""Within a kernel: the uint8 at an address, as int64."""
 uint16_at: Any = _to_load(ir.IntType(16))
 """Within a kernel: the uint16 at an address, as int64."""
 uint64_at: Any = _to_load(ir.IntType(64))

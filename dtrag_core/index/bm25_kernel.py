@@ -12,7 +12,7 @@ then: s is a logistic function of ln K, whose slope is at most 1/4. So the work 
 nothing is lost by it:
 
 1. *Theta*, a lower bound of the k-th best score, is kept while searching: first what is known of
-   the query's terms, then the k-th largest of sum - margin so far, of sums that may lack terms.
+   the query's terms, then the k-th largest of sum - margin so far.
 2. A row is a *candidate* if sum + margin >= theta. All others cannot be among the k best.
 3. Candidates get their exact scores, in float64 from tf, length and the statistics of now
    (`bm25_scores`), those with the largest sums first, and the best are the answer.
@@ -30,8 +30,8 @@ Which rows are looked at decides how fast it is: few, found by bounds (Mallia, S
 - What is left is summed up, range by range, in the first cache level (`bm25_looking`).
 
 Memory is asked for ahead of its use (`addresses.prefetch`): at a million rows most of a search is
-waiting for it. Kernels allocate nothing and count no references (`addresses.uncounted`); small
-functions are inlined by numba (`inline="always"`).
+waiting for it. What is called from `search` allocates nothing and counts no references
+(`addresses.uncounted`); small functions are inlined by numba (`inline="always"`).
 
 BM25 itself: Robertson and Zaragoza 2009, with Lucene's idf.
 """
@@ -79,7 +79,7 @@ def search(
     last_tile: int,
     scratch: FloatArray,
 ) -> tuple[IdArray, FloatArray]:
-    """Return ids int32[n] and exact scores float32[n] of those of the k best rows in a part.
+    """Return ids int32[n] and exact scores float32[n] of those of the k best rows in a shard.
 
     Descending, ties by id.
 
@@ -89,7 +89,7 @@ def search(
     weights: float64[m], idf * multiplicity; above 0.
     average_length: of now. error: the largest error of a saturation.
     mask, live: bool[rows of all segments], True where a row may be found; empty for all.
-    first_tile, last_tile: the part of all segments' tiles to search.
+    first_tile, last_tile: of all segments' tiles, the shard to search.
     scratch: see `bm25_memory`; of one call at a time.
     """
     margin = np.float32(error * weights.sum())
@@ -98,19 +98,20 @@ def search(
         best[k] = _least(table, numbers, weights, error, k)
     memory = cut(scratch)
     rows, most, found = memory.rows, memory.most, 0
-    terms = find_terms(table, numbers, weights)
+    terms = find_terms(table, numbers, weights, memory.made)
     spans = np.empty((SPANS, 2 * len(weights)), np.int64)
     ends = np.zeros(len(table) + 1, np.int64)
     for segment in range(len(table)):
         ends[segment + 1] = ends[segment] + -(-views(table, segment).ranges // LANES) * LANES
-    bounds, maxima = np.empty(ends[-1], np.float32), np.empty(ends[-1] // LANES, np.float32)
+    bounds, maxima = memory.ranges[: ends[-1]], memory.maxima[: ends[-1] // LANES]
     chosen = np.empty(AT_ONCE + 1, np.int32)
     passed = 0
     for segment in range(len(table)):
         held = views(table, segment)
         first = max(0, first_tile - passed) * _TILE_RANGES
         last = max(first, min(held.ranges, (last_tile - passed) * _TILE_RANGES))
-        bound_ranges(held, segment, terms, first, last, bounds[ends[segment] : ends[segment + 1]])
+        here = bounds[ends[segment] : ends[segment + 1]]
+        bound_ranges(held, segment, terms, first, last, memory.peaks, here)
         passed += -(-held.rows // TILE)
     size = _FIRST
     while True:
@@ -129,9 +130,9 @@ def search(
                 if found + BLOCK > len(rows):
                     rows, most = make_room(rows, most, found, BLOCK)
                 cutoff = threshold(best) - margin
-                count = keep_by_parts(segment, terms, cutoff, chosen, count, memory.bounds)
+                count = keep_by_parts(segment, terms, cutoff, chosen, count, memory.parts)
                 found = look_at(
-                    held, segment, terms, chosen[:count], memory.bounds,
+                    held, segment, terms, chosen[:count], memory.parts,
                     mask[held.first_row : held.first_row + held.rows],
                     live[held.first_row : held.first_row + held.rows],
                     margin, best, spans, memory.sums, rows, most, found,

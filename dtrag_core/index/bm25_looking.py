@@ -21,7 +21,7 @@ from dtrag_core.index.lanes import LANES, add_eight, reaching_eight
 from dtrag_core.index.postings import PART, PARTS, RANGE
 from dtrag_core.types import FloatArray, IdArray, Mask
 
-_AHEAD: Final = 4
+_AHEAD: Final = 4  # a range's postings are asked for so many ranges before they are read
 SPANS: Final = 8
 """A power of two above `_AHEAD`."""
 
@@ -56,13 +56,13 @@ def look_at(
     """
     for place in range(min(_AHEAD, len(chosen))):
         parts = reaching_eight(bounds, place * PARTS, threshold(best) - margin)
-        _bring_in(held, segment, terms, np.int64(chosen[place]), parts, spans[place])
+        _bring_range_in(held, segment, terms, np.int64(chosen[place]), parts, spans[place])
     for place in range(len(chosen)):
         cutoff, coming = threshold(best) - margin, place + _AHEAD
         if coming < len(chosen):
             parts = reaching_eight(bounds, coming * PARTS, cutoff)
             which = np.int64(chosen[coming])
-            _bring_in(held, segment, terms, which, parts, spans[coming % SPANS])
+            _bring_range_in(held, segment, terms, which, parts, spans[coming % SPANS])
         parts = reaching_eight(bounds, place * PARTS, cutoff)
         if parts == 0:
             continue
@@ -84,7 +84,7 @@ def look_at(
 
 
 @numba.njit(inline="always")
-def _bring_in(
+def _bring_range_in(
     held: Held,
     segment: int,
     terms: Terms,
@@ -140,7 +140,7 @@ def _add_part(
     """Add a dense term in a part of a range."""
     saturations, weight = terms.rows[segment, term] + which * RANGE, terms.weights[segment, term]
     for row in range(part * PART, (part + 1) * PART, LANES):
-        add_eight(sums, row, row, weight, saturations + row)
+        add_eight(sums, row, weight, saturations + row)
 
 
 @numba.njit(inline="always")

@@ -1,7 +1,8 @@
 """The working memory of a BM25 search: one buffer a thread, cut into arrays within the kernel.
 
-A search's own memory would be new pages each time, and every array an argument. Arrays lie on cache
-lines: vector instructions that cross them take up to twice as long.
+Memory of its own would be new pages for each search, which took as long again at a million rows,
+and every array an argument. Arrays lie on cache lines: vector instructions that cross them take up
+to twice as long.
 """
 
 import threading
@@ -11,49 +12,66 @@ import numba
 import numpy as np
 
 from dtrag_core.index.addresses import CACHE_LINE
-from dtrag_core.index.bm25_ranges import AT_ONCE
-from dtrag_core.index.postings import BLOCK, PARTS, RANGE
+from dtrag_core.index.bm25_ranges import AT_ONCE, MADE_BYTES
+from dtrag_core.index.lanes import LANES
+from dtrag_core.index.postings import BLOCK, PARTS, RANGE, Bytes
 from dtrag_core.types import FloatArray, IdArray
 
-_LANES: Final = CACHE_LINE // 4
-_PARTS: Final = (AT_ONCE + 1) * PARTS
+_LINE: Final = CACHE_LINE // 4
+_PARTS: Final = (AT_ONCE + 2) * PARTS  # one to spare, and whole cache lines
 _NOTED: Final = 2 * BLOCK  # what a step may find, and as much of the steps before
-_SIZE: Final = BLOCK + RANGE + _PARTS + 2 * _NOTED
+_FIXED: Final = BLOCK + RANGE + _PARTS + 2 * _NOTED
+_MADE: Final = 16
+"""Of so many terms that are not frequent, what is made for a query has room here."""
+_EIGHT: Final = LANES + 1 + LANES // 4 + LANES * _MADE * MADE_BYTES // 4  # for eight ranges
 
 
 class Memory(NamedTuple):
     """Arrays of one search at a time.
 
     marks: float32[BLOCK], sums: float32[RANGE], 0 before and after each use.
-    bounds: float32[(AT_ONCE + 1) * PARTS].
+    parts: float32[(AT_ONCE + 1) * PARTS or more], bounds of parts of ranges.
     rows, most: int32, float32[2 * BLOCK], the first candidates' room.
+    ranges: float32[n], bounds of all segments' ranges. maxima: float32[n / LANES].
+    peaks: uint8[n]. made: uint8[n * MADE_BYTES * 16].
     """
 
     marks: FloatArray
     sums: FloatArray
-    bounds: FloatArray
+    parts: FloatArray
     rows: IdArray
     most: FloatArray
+    ranges: FloatArray
+    maxima: FloatArray
+    peaks: Bytes
+    made: Bytes
 
 
 class Scratch(threading.local):
-    """Each thread's buffer."""
+    """Each thread's buffer, for an index of so many ranges, each segment's rounded up to LANES."""
 
-    def __init__(self) -> None:
-        whole = np.zeros(_SIZE + _LANES, np.float32)
-        start = -(whole.ctypes.data // 4) % _LANES
-        self.buffer: FloatArray = whole[start : start + _SIZE]
+    def __init__(self, ranges: int) -> None:
+        eights = -(-ranges // (LANES * _LINE)) * _LINE  # all arrays take whole cache lines
+        size = _FIXED + eights * _EIGHT
+        whole = np.zeros(size + _LINE, np.float32)
+        start = -(whole.ctypes.data // 4) % _LINE
+        self.buffer: FloatArray = whole[start : start + size]
 
 
 @numba.njit(cache=True, nogil=True)
 def cut(buffer: FloatArray) -> Memory:
     """Return the arrays of a buffer."""
-    few = buffer[BLOCK : len(buffer) - 2 * _NOTED]
-    noted = buffer[len(buffer) - 2 * _NOTED :]
+    few, noted = buffer[BLOCK : BLOCK + RANGE + _PARTS], buffer[_FIXED - 2 * _NOTED : _FIXED]
+    eights = (len(buffer) - _FIXED) // _EIGHT
+    rest = buffer[_FIXED + eights * (LANES + 1) :].view(np.uint8)
     return Memory(
         buffer[:BLOCK],
         few[:RANGE],
         few[RANGE:],
         noted[:_NOTED].view(np.int32),
         noted[_NOTED:],
+        buffer[_FIXED : _FIXED + eights * LANES],
+        buffer[_FIXED + eights * LANES : _FIXED + eights * (LANES + 1)],
+        rest[: eights * LANES],
+        rest[eights * LANES :],
     )

@@ -14,12 +14,14 @@ from dtrag_core.index.postings import BLOCK, PART, PARTS, RANGE, Bytes, Integer,
 from dtrag_core.types import FloatArray
 
 BLOCK_RANGES: Final = BLOCK // RANGE
-AT_ONCE: Final = 256
-"""So many ranges are looked at in a step, at most."""
-_MANY: Final = 2048
-_AHEAD: Final = 32
-_FEW: Final = 16
-_NONE: Final = np.uint64(2**64 - 1)
+AT_ONCE: Final = BLOCK_RANGES
+"""So many ranges are looked at in a step, at most, as there is room for a block's candidates."""
+MADE_BYTES: Final = PARTS + 2
+"""For each range of a term that is not frequent, so much is made for a query."""
+_MANY: Final = 2048  # bounds, of which the largest of eight are counted instead
+_FEW: Final = 16  # ranges are put in order
+_AHEAD: Final = 32  # peaks are asked for so many ranges before they are read
+_NONE: Final = np.uint64(2**64 - 1)  # a range or part that there is not
 
 
 class Terms(NamedTuple):
@@ -30,11 +32,11 @@ class Terms(NamedTuple):
     weights: float32[segments, m], of a saturation of 1 / 255.
     slots: int64[segments, m], where the term's offsets begin.
     rows: int64[segments, m], the address of a dense term's saturations, of all rows.
-    made: int64[segments, m], -1 minus its number among the frequent terms. What `Postings` has only
-        of these is made of another term for the query; it begins at this place (in ranges) of
-        made_peaks, made_parts and made_starts (starts where there is a posting).
-    parts, starts: int64[segments, m], the addresses of a term's uint8[ranges * PARTS], the largest
-        q of each part, and uint16[ranges].
+    parts, starts: int64[segments, m], the addresses of a term's part_peaks and range_starts (see
+        `Postings`); a term that is not frequent has starts only where it has postings.
+    made: int64[segments, m], -1 - its number among the frequent terms. Of others parts and starts
+        are made for the query: here is the place, in ranges, where the term's begin in made_parts
+        and made_starts.
     """
 
     counts: NDArray[np.int64]
@@ -45,7 +47,6 @@ class Terms(NamedTuple):
     made: NDArray[np.int64]
     parts: NDArray[np.int64]
     starts: NDArray[np.int64]
-    made_peaks: Bytes
     made_parts: Bytes
     made_starts: NDArray[np.uint16]
 
@@ -75,20 +76,25 @@ def _rare_ranges(table: Table, numbers: NDArray[np.int32]) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def find_terms(table: Table, numbers: NDArray[np.int32], weights: NDArray[np.float64]) -> Terms:
+def find_terms(
+    table: Table, numbers: NDArray[np.int32], weights: NDArray[np.float64], made: Bytes
+) -> Terms:
     """Return the terms that each segment holds.
 
     numbers: int32[segments, 3, m], of each query term its number in the segment, among its dense
         and among its frequent terms.
     weights: float64[m], of a saturation of 1.
+    made: room for what is made for the query; used if there is enough.
     """
     order = _descending(weights)
     shape = (len(table), len(weights))
     counts, places = np.zeros((2, len(table)), np.int64), np.empty((5, *shape), np.int64)
     ordered = np.empty(shape, np.float32)
     rare = _rare_ranges(table, numbers)
-    peaks, made = np.empty(rare, np.uint8), 0
-    parts, starts = np.empty(rare * PARTS, np.uint8), np.empty(rare, np.uint16)
+    if len(made) < rare * MADE_BYTES:
+        made = np.empty(rare * MADE_BYTES, np.uint8)
+    parts, starts = made[: rare * PARTS], made[rare * PARTS : rare * MADE_BYTES].view(np.uint16)
+    rare = 0
     for segment in range(len(table)):
         held, count = views(table, segment), 0
         blocks = block_count(held.rows)
@@ -110,50 +116,57 @@ def find_terms(table: Table, numbers: NDArray[np.int32], weights: NDArray[np.flo
                     for which in range(0, held.ranges, CACHE_LINE):
                         prefetch(held.range_peaks[frequent], which)
                 else:
-                    here[2] = made
-                    here[3] = parts[made * PARTS :].ctypes.data
-                    here[4] = starts[made:].ctypes.data
-                    made += held.ranges
-                    _bring_in(
-                        held, np.int64(held.offsets[slot]), np.int64(held.offsets[slot + blocks])
-                    )
+                    here[2] = rare
+                    here[3] = parts[rare * PARTS :].ctypes.data
+                    here[4] = starts[rare:].ctypes.data
+                    rare += held.ranges
+                    begin, end = np.int64(held.offsets[slot]), np.int64(held.offsets[slot + blocks])
+                    _bring_postings_in(held, begin, end)
                 count += 1
             counts[dense, segment] = count
     return Terms(
         counts[1], counts[0], ordered, places[0], places[1], places[2], places[3], places[4],
-        peaks, parts, starts,
+        parts, starts,
     )  # fmt: skip
 
 
 @uncounted
-def _bring_in(held: Held, first: Integer, last: Integer) -> None:
+def _bring_postings_in(held: Held, first: Integer, last: Integer) -> None:
     """Have postings read while others are looked at."""
     for place in range(first, last, CACHE_LINE // 2):
         prefetch(held.ids, place)
+    for place in range(first, last, CACHE_LINE):
         prefetch(held.saturations, place)
 
 
 @uncounted
 def bound_ranges(
-    held: Held, segment: int, terms: Terms, first: int, last: int, bounds: FloatArray
+    held: Held,
+    segment: int,
+    terms: Terms,
+    first: int,
+    last: int,
+    peaks: Bytes,
+    bounds: FloatArray,
 ) -> None:
     """Set the most that a row of each range from `first` to `last` can reach, 0 for the others.
 
-    bounds: float32[ranges].
+    peaks: uint8[ranges or more], overwritten. bounds: float32[ranges or more].
     """
     bounds[:] = 0
+    if first >= last:
+        return
     for term in range(terms.counts[segment]):
         weight, made = terms.weights[segment, term], terms.made[segment, term]
         if made < 0:
-            peaks = held.range_peaks[-1 - made]
+            _add(bounds[first:last], held.range_peaks[-1 - made, first:last], weight)
         else:
-            peaks = terms.made_peaks[made : made + held.ranges]
             _find_peaks(
-                held, terms.slots[segment, term], peaks,
+                held, terms.slots[segment, term], peaks[: held.ranges],
                 terms.made_parts[made * PARTS : (made + held.ranges) * PARTS],
                 terms.made_starts[made : made + held.ranges],
             )  # fmt: skip
-        _add(bounds[first:last], peaks[first:last], weight)
+            _add(bounds[first:last], peaks[first:last], weight)
 
 
 @uncounted
@@ -192,7 +205,7 @@ def _find_peaks(
 
 @uncounted
 def level_of(bounds: FloatArray, count: int, least: np.float32, maxima: FloatArray) -> np.float32:
-    """Return a level that about so many bounds reach, `count` of them or more; at least `least`.
+    """Return a level that about so many bounds reach, `count` of them or more; or else `least`.
 
     bounds: float32[n * LANES]. maxima: float32[n], overwritten: of many bounds the largest of eight
     are counted instead, which takes an eighth of the time.
@@ -257,7 +270,7 @@ def keep_by_parts(
             if place + _AHEAD < count:
                 prefetch_at(parts + np.int64(chosen[place + _AHEAD]) * PARTS)
             here = place * PARTS
-            add_eight(bounds, here, here, weight, parts + np.int64(chosen[place]) * PARTS)
+            add_eight(bounds, here, weight, parts + np.int64(chosen[place]) * PARTS)
     kept = 0
     for place in range(count):
         which = np.int64(chosen[place])

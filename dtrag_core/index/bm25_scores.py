@@ -64,11 +64,11 @@ def rescored(
     Those k that may score most are scored first; of the others only those that may score more
     than the least of these.
 
-    rows, most: the candidates, and what each can score at most.
+    rows, most: the candidates, rows of the index, and what each can score at most.
     marks: see `_score_rows`. Other arguments as of `bm25_kernel.search`.
     """
     k = len(best) - 1
-    ids = np.empty(len(rows), np.int32)
+    ids, picked = np.empty(len(rows), np.int32), np.empty(len(rows) + 1, np.int32)
     scores = np.empty(len(rows), np.float32)
     first_cut = reached_by(most, k, threshold(best))
     least = np.float32(np.inf)
@@ -77,17 +77,16 @@ def rescored(
         cutoff = first_cut
         if others:
             cutoff = max(threshold(best), least if scored >= k else np.float32(0))
+        few = 0
+        for which in range(len(rows)):
+            picked[few] = rows[which]
+            few += most[which] >= cutoff and (most[which] < first_cut) == (others == 1)
         for segment in range(len(table)):
             held = views(table, segment)
             before = scored
-            for which in range(len(rows)):
-                row = rows[which] - held.first_row
-                if (
-                    0 <= row < held.rows
-                    and most[which] >= cutoff
-                    and (most[which] < first_cut) == (others == 1)
-                ):
-                    ids[scored] = row
+            for row in picked[:few]:
+                if held.first_row <= row < held.first_row + held.rows:
+                    ids[scored] = row - held.first_row
                     scored += 1
             for first in range(before, scored, _SCORED_AT_ONCE):
                 new = slice(first, min(first + _SCORED_AT_ONCE, scored))

@@ -25,6 +25,7 @@ from dtrag_core.index.bm25_scores import score
 from dtrag_core.index.bm25_selection import best_of
 from dtrag_core.index.bm25_terms import joined_words, resolve, resolve_part
 from dtrag_core.index.bm25_views import table_row
+from dtrag_core.index.lanes import LANES
 from dtrag_core.index.postings import TILE, Postings
 from dtrag_core.index.topk import joined
 from dtrag_core.index.vocabulary import Vocabulary
@@ -102,7 +103,8 @@ class BM25Index:
         length = sum(segment.live_length for segment in segments)
         self._average_length = length / self._live_rows if length else 1.0
         self._tiles = sum(map(_tiles, segments))
-        self._scratch = Scratch()
+        ranges = [each.postings.range_starts.shape[1] for each in segments]
+        self._scratch = Scratch(sum(-(-each // LANES) * LANES for each in ranges))
         table = [
             table_row(each.postings, each.vocabulary, removed, each.first_row)
             for each, removed in zip(segments, self._removed, strict=True)

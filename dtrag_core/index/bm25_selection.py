@@ -22,11 +22,11 @@ def threshold(best: FloatArray) -> np.float32:
 
 
 @numba.njit(inline="always")
-def reaching(maxima: FloatArray, cutoff: np.float32) -> int:
+def reaching(bounds: FloatArray, cutoff: np.float32) -> int:
     """Return how many of these bounds reach a cutoff and are above 0."""
     count = 0
-    for group in range(len(maxima)):
-        count += maxima[group] >= cutoff and maxima[group] > 0
+    for which in range(len(bounds)):
+        count += bounds[which] >= cutoff and bounds[which] > 0
     return count
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import prefetch, uncounted
 from dtrag_core.index.bm25_views import Held, Table, views
-from dtrag_core.index.postings import RANGE, Integer, block_count, lower_bound
-from dtrag_core.index.vocabulary import encode, find, first_slot
+from dtrag_core.index.postings import FREQUENT_SHARE, Integer, block_count, lower_bound
+from dtrag_core.index.vocabulary import encode, find, first_slot, hash_of
 
 _NEVER_IN_UTF8 = 0xFF
 
@@ -48,20 +48,21 @@ def resolve_part(
     there is none. A weight is how often the word occurs times ln(1 + (N - df + 0.5) / (df + 0.5));
     N is `live_rows` and df the live rows that hold it.
     """
-    bounds = np.empty(count + 1, np.int64)
+    bounds, hashes = np.empty(count + 1, np.int64), np.empty(count, np.uint64)
     bounds[0] = start
     for word in range(count):
         end = bounds[word]
         while end < len(text) and text[end] != separator:
             end += 1
         bounds[word + 1] = end + 1
+        hashes[word] = hash_of(text, bounds[word], end)
     for step in range(3):
         for segment in range(len(table)):
-            _bring_in(views(table, segment), text, bounds, step)
+            _bring_words_in(views(table, segment), bounds, hashes, step)
     numbers = np.full((len(table), 3, count), -1, np.int32)
     frequencies = np.zeros(count, np.int64)
     for segment in range(len(table)):
-        _find_words(views(table, segment), text, bounds, numbers[segment], frequencies)
+        _find_words(views(table, segment), text, bounds, hashes, numbers[segment], frequencies)
     weights, words, known = np.empty(count, np.float64), np.empty(count, np.int64), 0
     for word in range(count):
         frequency = frequencies[word]
@@ -85,19 +86,22 @@ def _find_words(
     held: Held,
     text: bytes,
     bounds: NDArray[np.int64],
+    hashes: NDArray[np.uint64],
     numbers: NDArray[np.int32],
     frequencies: NDArray[np.int64],
 ) -> None:
     """Set the numbers of a segment's words, and add the live rows that hold each.
 
     bounds: int64[words + 1], where each word begins, and a separator after where it ends.
+    hashes: of the words, by `hash_of`.
     numbers: int32[3, words], -1 everywhere.
     """
     blocks = block_count(held.rows)
     for word in range(len(frequencies)):
         number = find(
-            held.letters, held.word_ends, held.slots, text, bounds[word], bounds[word + 1] - 1
-        )
+            held.letters, held.word_ends, held.slots, text, bounds[word], bounds[word + 1] - 1,
+            hashes[word],
+        )  # fmt: skip
         if number < 0:
             continue
         numbers[0, word] = number
@@ -107,7 +111,7 @@ def _find_words(
             numbers[1, word] = dense = _place(held.dense_terms, number)
             if dense >= 0:
                 frequency = np.int64(held.dense_frequency[dense])
-        if frequency * RANGE > held.rows:
+        if frequency * FREQUENT_SHARE > held.rows:
             numbers[2, word] = _place(held.frequent_terms, number)
         frequencies[word] += frequency
         if len(held.removed):
@@ -115,15 +119,17 @@ def _find_words(
 
 
 @uncounted
-def _bring_in(held: Held, text: bytes, bounds: NDArray[np.int64], step: int) -> None:
+def _bring_words_in(
+    held: Held, bounds: NDArray[np.int64], hashes: NDArray[np.uint64], step: int
+) -> None:
     """Have what finding words reads brought into the caches, of all words and segments at a time.
 
     In three steps, each of which follows what the one before brought in. Else every word would
     wait for memory five times in a row.
     """
     blocks = block_count(held.rows)
-    for word in range(len(bounds) - 1):
-        slot = first_slot(held.slots, text, bounds[word], bounds[word + 1] - 1)
+    for word in range(len(hashes)):
+        slot = first_slot(held.slots, hashes[word])
         if step == 0:
             prefetch(held.slots, slot)
             continue
@@ -133,7 +139,7 @@ def _bring_in(held: Held, text: bytes, bounds: NDArray[np.int64], step: int) -> 
         if step == 1:
             prefetch(held.word_ends, number)
             prefetch(held.offsets, number * blocks)
-            prefetch(held.tops[number], 0)
+            prefetch(held.tops[number], 0)  # a search begins with it
         else:
             prefetch(held.letters, held.word_ends[number] - (bounds[word + 1] - 1 - bounds[word]))
 

@@ -34,25 +34,26 @@ def _eight(builder: Any, number: Any) -> Any:  # noqa: ANN401
 def _to_add(
     _: Any,  # noqa: ANN401
     sums: Any,  # noqa: ANN401
-    target: Any,  # noqa: ANN401
-    source: Any,  # noqa: ANN401
+    place: Any,  # noqa: ANN401
     weight: Any,  # noqa: ANN401
     address: Any,  # noqa: ANN401
 ) -> tuple[Any, Callable[..., Any]]:
     """Add eight weighted bytes to eight sums."""
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:  # noqa: ANN401
-        array, to, from_, factor, start = given
+        array, to, factor, start = given
         kind = signature.args[0]
         numbers = builder.load(builder.inttoptr(start, _BYTES.as_pointer()), align=1)
         wide = builder.uitofp(builder.zext(numbers, _INT32), _FLOATS)
-        before = builder.load(_at(context, builder, kind, array, from_), align=4)
-        result = builder.fadd(before, builder.fmul(_eight(builder, factor), wide))
-        builder.store(result, _at(context, builder, kind, array, to), align=4)
+        target = _at(context, builder, kind, array, to)
+        result = builder.fadd(
+            builder.load(target, align=4), builder.fmul(_eight(builder, factor), wide)
+        )
+        builder.store(result, target, align=4)
         return context.get_dummy_value()
 
     number = types.int64
-    return types.void(sums, number, number, types.float32, number), generate
+    return types.void(sums, number, types.float32, number), generate
 
 
 def _to_compare(_: Any, sums: Any, place: Any, cutoff: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ANN401
@@ -90,9 +91,8 @@ def _to_reduce(_: Any, sums: Any, place: Any) -> tuple[Any, Callable[..., Any]]:
 
 
 add_eight: Any = intrinsic(_to_add)
-"""Within a kernel: `add_eight(sums, target, source, weight, address)` sets the eight of float32
-`sums` from `target` on to those from `source` on plus weight times the eight uint8 at an
-address."""
+"""Within a kernel: `add_eight(sums, place, weight, address)` adds weight times the eight uint8 at
+an address to the eight of float32 `sums` from `place` on."""
 
 reaching_eight: Any = intrinsic(_to_compare)
 """Within a kernel: `reaching_eight(sums, place, cutoff)` is an int64 whose bits tell which of the

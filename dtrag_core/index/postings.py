@@ -27,8 +27,9 @@ from dtrag_core.types import IdArray
 BLOCK: Final = 1 << 16
 RANGE: Final = 1 << 8
 PART: Final = 1 << 5
-PARTS: Final = RANGE // PART  # of a range
-TILE: Final = 1 << 13  # the unit of a search in parts
+PARTS: Final = RANGE // PART  # of a range, as many as there are `lanes.LANES`
+TILE: Final = 1 << 13  # rows are sharded by tiles
+FREQUENT_SHARE: Final = RANGE  # terms held by more than one row in so many: one in each range
 NO_EXCEPTIONS: Final = 256
 RANKS: Final = (16, 64, 256, 1024)
 PROBE: Final = 12  # so many postings are passed over in the time of one binary search

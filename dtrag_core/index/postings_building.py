@@ -10,6 +10,7 @@ from dtrag_core.config import BM25Settings
 from dtrag_core.index.forward import ForwardIndex
 from dtrag_core.index.postings import (
     BLOCK,
+    FREQUENT_SHARE,
     NO_EXCEPTIONS,
     PART,
     PARTS,
@@ -25,7 +26,6 @@ from dtrag_core.index.postings import (
 from dtrag_core.types import IdArray
 
 _DENSE_SHARE: Final = 16
-_FREQUENT_SHARE: Final = RANGE  # a posting in each range, on average
 _LANES: Final = 64
 
 
@@ -44,7 +44,7 @@ def build_postings(
     counts.reshape(terms, blocks)[dense_terms] = 0
     offsets = np.zeros(terms * blocks + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])
-    frequent_terms = np.flatnonzero(frequency * _FREQUENT_SHARE > rows).astype(np.int32)
+    frequent_terms = np.flatnonzero(frequency * FREQUENT_SHARE > rows).astype(np.int32)
     dense_of = np.full(terms, -1, np.int32)
     dense_of[dense_terms] = np.arange(len(dense_terms), dtype=np.int32)
 

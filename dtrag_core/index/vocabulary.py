@@ -83,10 +83,10 @@ def find(
     text: Letters | bytes,
     start: int,
     end: int,
+    hashed: np.uint64,
 ) -> int:
-    """Return the number of the term `text[start:end]`, -1 if it is unknown."""
-    last = len(slots) - 1
-    slot = first_slot(slots, text, start, end)
+    """Return the number of the term `text[start:end]`, hashed by `hash_of`; -1 if it is unknown."""
+    last, slot = len(slots) - 1, first_slot(slots, hashed)
     while slots[slot] >= 0:
         number = np.int64(slots[slot])
         begin = ends[number - 1] if number > 0 else 0
@@ -101,16 +101,16 @@ def find(
 
 
 @numba.njit(cache=True, nogil=True)
-def first_slot(slots: NDArray[np.int32], text: Letters | bytes, start: int, end: int) -> np.int64:
-    """Return the first slot that may have the number of the term `text[start:end]`."""
-    return np.int64(_hash(text, start, end) & np.uint64(len(slots) - 1))
+def first_slot(slots: NDArray[np.int32], hashed: np.uint64) -> np.int64:
+    """Return the first slot that may have the number of a term."""
+    return np.int64(hashed & np.uint64(len(slots) - 1))
 
 
 @numba.njit(cache=True, nogil=True)
 def _fill(letters: Letters, ends: NDArray[np.int64], slots: NDArray[np.int32]) -> None:
     start, last = 0, len(slots) - 1
     for number in range(len(ends)):
-        slot = first_slot(slots, letters, start, ends[number])
+        slot = first_slot(slots, hash_of(letters, start, ends[number]))
         while slots[slot] >= 0:
             slot = (slot + 1) & last
         slots[slot] = number
@@ -118,7 +118,8 @@ def _fill(letters: Letters, ends: NDArray[np.int64], slots: NDArray[np.int32]) -
 
 
 @numba.njit(cache=True, nogil=True)
-def _hash(letters: Letters | bytes, start: int, end: int) -> np.uint64:
+def hash_of(letters: Letters | bytes, start: int, end: int) -> np.uint64:
+    """Return the hash of a term."""
     value = _FNV_BASIS
     for place in range(start, end):
         value = (value ^ np.uint64(letters[place])) * _FNV_PRIME

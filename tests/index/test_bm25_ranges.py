@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from dtrag_core.index.bm25_ranges import level_of
 from dtrag_core.index.bm25_segments import BM25Index
+from dtrag_core.index.lanes import LANES
 from dtrag_core.index.postings import BLOCK, RANGE
 from dtrag_core.index.topk import merge
 from dtrag_core.types import Mask
@@ -11,8 +13,8 @@ from tests.index.test_bm25_segments import EVERYTHING, build
 
 ROWS = BLOCK + 3 * RANGE + 7
 QUERIES = [
-    "w9 w14 w25",  # frequent alone: ranges of highest bounds come first
-    "w9 w14 rare w25 w40",  # what is rare lies late in the block, and is met again
+    "w9 w14 w25",  # frequent alone
+    "w9 w14 rare w25 w40",  # of what is rare, peaks are made for the query
     "w2 w2 w3",  # dense
     "w1 w60 w90 w200 w700",
     "rare clustered",
@@ -20,8 +22,8 @@ QUERIES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def index() -> BM25Index:
+@pytest.fixture(scope="module", params=["one segment", "three segments"])
+def index(request: pytest.FixtureRequest) -> BM25Index:
     """Words by Zipf's law, "rare" in few rows, "clustered" in two ranges, a deleted tenth."""
     rng = np.random.default_rng(7)
     words = np.minimum(rng.zipf(1.15, ROWS * 9), 3_000)
@@ -34,7 +36,8 @@ def index() -> BM25Index:
         corpus[row].append("rare")
     for row in (*range(300, 500), *range(BLOCK - 90, BLOCK + 90)):
         corpus[row].append("clustered")
-    return build(corpus, dead=rng.choice(ROWS, ROWS // 10, replace=False).tolist())
+    cuts = () if request.param == "one segment" else (30_000, 30_000 + 5 * RANGE + 9)
+    return build(corpus, cuts=cuts, dead=rng.choice(ROWS, ROWS // 10, replace=False).tolist())
 
 
 @pytest.fixture(scope="module", params=["everything", "half", "two in a hundred"])
@@ -67,3 +70,22 @@ def test_no_row_is_found_twice_when_every_row_may_be_among_the_best() -> None:
     corpus[BLOCK] = ["a", "a"]
     index = build(corpus, drift=50.0)
     assert index.search(index.query_terms(["a"]), 2, EVERYTHING).ids.tolist() == [BLOCK, 0]
+
+
+def test_there_is_room_for_any_number_of_candidates() -> None:
+    index = build([["a"]] * (2 * BLOCK + 300), drift=50.0)
+    terms = index.query_terms(["a"])
+    found = index.search(terms, 2 * BLOCK + 300, EVERYTHING)
+    assert found.ids.tolist() == list(range(2 * BLOCK + 300))
+
+
+@pytest.mark.parametrize("size", [64, 4096])
+def test_a_level_is_reached_by_as_many_bounds_as_asked_for(size: int) -> None:
+    rng = np.random.default_rng(3)
+    bounds = rng.random(size, np.float32) ** 3
+    bounds[rng.random(size) < 0.5] = 0
+    maxima = np.zeros(size // LANES, np.float32)
+    for count in (1, 5, size // 16):
+        level = level_of(bounds, count, np.float32(0.01), maxima)
+        assert count <= np.count_nonzero(bounds >= level) <= 16 * count
+    assert level_of(bounds, size, np.float32(0.01), maxima) == np.float32(0.01)

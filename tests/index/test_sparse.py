@@ -102,6 +102,6 @@ def test_what_cannot_be_searched_is_refused(index: Path, tmp_path: Path) -> None
         SparseIndex(index).search({"##t1": -1.0}, 5)
     older = tmp_path / "older"
     shutil.copytree(index, older)
-    next(older.rglob("postings_range_peaks.npy")).unlink()
-    with pytest.raises(IndexCorruptError, match=r"range_peaks.*dtrag sparse build"):
+    next(older.rglob("postings_part_peaks.npy")).unlink()
+    with pytest.raises(IndexCorruptError, match=r"part_peaks.*dtrag sparse build"):
         SparseIndex(older)
