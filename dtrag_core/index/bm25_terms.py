@@ -70,7 +70,9 @@ def resolve_part(
             continue
         idf = math.log1p((live_rows - frequency + 0.5) / (frequency + 0.5))
         same = 0
-        while same < known and not np.array_equal(numbers[:, 0, same], numbers[:, 0, word]):
+        while same < known and not (
+            hashes[words[same]] == hashes[word] and _equal(numbers[:, 0, same], numbers[:, 0, word])
+        ):
             same += 1
         if same < known:
             weights[same] += idf
@@ -79,6 +81,15 @@ def resolve_part(
             weights[known], words[known] = idf, word
             known += 1
     return numbers[:, :, :known].copy(), weights[:known], words[:known], bounds[count]
+
+
+@numba.njit(inline="always")
+def _equal(these: NDArray[np.int32], those: NDArray[np.int32]) -> bool:
+    """Return whether all are equal. NumPy's function takes longer than all else of a word."""
+    place = 0
+    while place < len(these) and these[place] == those[place]:
+        place += 1
+    return place == len(these)
 
 
 @uncounted
