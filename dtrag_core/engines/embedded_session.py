@@ -43,7 +43,10 @@ class EmbeddedSession:
 
     def bm25_leg(self, query: str, depth: int, mask: Mask | None) -> Candidates:
         """Return the `depth` best chunks by BM25 among those the mask allows."""
-        return self._snapshot.bm25.search(self._terms(query), depth, _allowed(mask))
+        tokens = self._analyzer.tokens(query)
+        terms, found = self._snapshot.bm25.search_words(tokens, depth, _allowed(mask))
+        self._analysed = (query, terms)
+        return found
 
     def vector_leg(self, vector: FloatArray, depth: int, mask: Mask | None) -> Candidates:
         """Return the `depth` best chunks by cosine; none for the zero vector of an empty text.

@@ -44,7 +44,7 @@ def search_batch(
     weights: NDArray[np.float64],
     starts: Starts,
     average_length: float,
-    errors: tuple[float, float],
+    error: float,
     depths: NDArray[np.int64],
     mask: Mask,
     live: Mask,
@@ -53,7 +53,6 @@ def search_batch(
 ) -> tuple[IdArray, FloatArray, Starts]:
     """Return what `search` does for each query: ids, scores and starts of its candidates.
 
-    errors: the largest of a saturation, and what rounding adds to it for each term.
     depths: int64[n], k of each. Other arguments as of `search`.
     """
     room = depths.sum()
@@ -68,7 +67,7 @@ def search_batch(
                 numbers[:, :, first:last].copy(),
                 weights[first:last],
                 average_length,
-                errors[0] + errors[1] * (last - first),
+                error,
                 depths[query],
                 mask,
                 live,

@@ -42,8 +42,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrag_core.index.bm25_few import FEW, look_at_all
 from dtrag_core.index.bm25_looking import SPANS, look_at
-from dtrag_core.index.bm25_memory import cut
+from dtrag_core.index.bm25_memory import Memory, cut
 from dtrag_core.index.bm25_ranges import (
     AT_ONCE,
     bound_ranges,
@@ -54,15 +55,16 @@ from dtrag_core.index.bm25_ranges import (
 )
 from dtrag_core.index.bm25_scores import rescored
 from dtrag_core.index.bm25_selection import make_room, reaching, threshold
-from dtrag_core.index.bm25_views import Table, views
+from dtrag_core.index.bm25_terms import resolve
+from dtrag_core.index.bm25_views import Held, Table, views
 from dtrag_core.index.lanes import LANES
 from dtrag_core.index.postings import BLOCK, RANGE, RANKS, TILE
 from dtrag_core.types import FloatArray, IdArray, Mask
 
-_TILE_RANGES: Final = TILE // RANGE
 # About so many ranges are looked at first, then _GROWTH times as many, and so on.
 _FIRST: Final = 8
 _GROWTH: Final = 16
+_ROUNDING: Final = 2.0**-22  # of a float32 sum, relative, for each term
 
 
 @numba.njit(cache=True, nogil=True)
@@ -87,16 +89,107 @@ def search(
     numbers: int32[segments, 3, m], of each query term its number in the segment, among its dense
         terms and among its frequent terms; -1 where there is none.
     weights: float64[m], idf * multiplicity; above 0.
-    average_length: of now. error: the largest error of a saturation.
+    average_length: of now. error: the largest error of a saturation, but for rounding.
     mask, live: bool[rows of all segments], True where a row may be found; empty for all.
     first_tile, last_tile: of all segments' tiles, the shard to search.
     scratch: see `bm25_memory`; of one call at a time.
     """
+    error += _ROUNDING * len(weights)
     margin = np.float32(error * weights.sum())
     best = np.zeros(k + 1, np.float32)
     if len(mask) == 0 and len(live) == 0:
         best[k] = _least(table, numbers, weights, error, k)
     memory = cut(scratch)
+    tiles = (first_tile, last_tile)
+    if _ranges(table) <= FEW:
+        rows, most = _all_rows(table, numbers, weights, tiles, mask, live, margin, best, memory)
+    else:
+        rows, most = _promising_rows(
+            table, numbers, weights, tiles, mask, live, margin, best, memory
+        )
+    return rescored(table, numbers, weights, average_length, best, rows, most, memory.marks)
+
+
+@numba.njit(cache=True, nogil=True)
+def search_words(
+    table: Table,
+    words: tuple[bytes, int, int],
+    live_rows: int,
+    average_length: float,
+    error: float,
+    k: int,
+    mask: Mask,
+    live: Mask,
+    last_tile: int,
+    scratch: FloatArray,
+) -> tuple[NDArray[np.int32], NDArray[np.float64], IdArray, FloatArray]:
+    """Return what `resolve` does for words, and then what `search` does for these in all rows."""
+    numbers, weights = resolve(table, words[0], words[1], words[2], live_rows)
+    ids, scores = search(
+        table, numbers, weights, average_length, error, k, mask, live, 0, last_tile, scratch
+    )  # fmt: skip
+    return numbers, weights, ids, scores
+
+
+@numba.njit(cache=True, nogil=True)
+def _ranges(table: Table) -> int:
+    """Return how many ranges there are."""
+    count = 0
+    for segment in range(len(table)):
+        count += views(table, segment).ranges
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def _rows_of(held: Held, passed: int, tiles: tuple[int, int]) -> tuple[int, int]:
+    """Return the first row of a segment that is in a shard, and that after the last.
+
+    passed: tiles of the segments before. tiles: the shard's first, and that after the last.
+    """
+    first = min(max(0, tiles[0] - passed) * TILE, held.rows)
+    return first, max(first, min((tiles[1] - passed) * TILE, held.rows))
+
+
+@numba.njit(cache=True, nogil=True)
+def _all_rows(
+    table: Table,
+    numbers: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    tiles: tuple[int, int],
+    mask: Mask,
+    live: Mask,
+    margin: np.float32,
+    best: FloatArray,
+    memory: Memory,
+) -> tuple[IdArray, FloatArray]:
+    """Return the candidates among few rows, and the most each can score."""
+    passed = found = 0
+    for segment in range(len(table)):
+        held = views(table, segment)
+        first, last = _rows_of(held, passed, tiles)
+        found = look_at_all(
+            held, numbers[segment], weights, first, last,
+            mask[held.first_row : held.first_row + held.rows],
+            live[held.first_row : held.first_row + held.rows],
+            margin, best, memory.marks, memory.parts, memory.rows, memory.most, found,
+        )  # fmt: skip
+        passed += -(-held.rows // TILE)
+    return memory.rows[:found], memory.most[:found]
+
+
+@numba.njit(cache=True, nogil=True)
+def _promising_rows(
+    table: Table,
+    numbers: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    tiles: tuple[int, int],
+    mask: Mask,
+    live: Mask,
+    margin: np.float32,
+    best: FloatArray,
+    memory: Memory,
+) -> tuple[IdArray, FloatArray]:
+    """Return the candidates in ranges that may hold some, and the most each can score."""
     rows, most, found = memory.rows, memory.most, 0
     terms = find_terms(table, numbers, weights, memory.made)
     spans = np.empty((SPANS, 2 * len(weights)), np.int64)
@@ -108,10 +201,11 @@ def search(
     passed = 0
     for segment in range(len(table)):
         held = views(table, segment)
-        first = max(0, first_tile - passed) * _TILE_RANGES
-        last = max(first, min(held.ranges, (last_tile - passed) * _TILE_RANGES))
+        first, last = _rows_of(held, passed, tiles)
         here = bounds[ends[segment] : ends[segment + 1]]
-        bound_ranges(held, segment, terms, first, last, memory.peaks, here)
+        bound_ranges(
+            held, segment, terms, -(-first // RANGE), -(-last // RANGE), memory.peaks, here
+        )
         passed += -(-held.rows // TILE)
     size = _FIRST
     while True:
@@ -137,9 +231,7 @@ def search(
                     live[held.first_row : held.first_row + held.rows],
                     margin, best, spans, memory.sums, rows, most, found,
                 )  # fmt: skip
-    return rescored(
-        table, numbers, weights, average_length, best, rows[:found], most[:found], memory.marks
-    )
+    return rows[:found], most[:found]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -75,8 +75,8 @@ def look_at(
                 for term in range(terms.sparse[segment], terms.counts[segment]):
                     _add_part(sums, part, terms, segment, term, which)
                 found = _take_down(
-                    sums, part, which * RANGE, mask, live, held.first_row, margin, best,
-                    rows, most, found,
+                    sums, part, which * RANGE, mask, live, held.first_row, held.lengths,
+                    margin, best, rows, most, found,
                 )  # fmt: skip
         for row in range(RANGE):
             sums[row] = 0
@@ -151,6 +151,7 @@ def _take_down(
     mask: Mask,
     live: Mask,
     first_row: int,
+    lengths: IdArray,
     margin: np.float32,
     best: FloatArray,
     rows: IdArray,
@@ -170,6 +171,7 @@ def _take_down(
                 and (len(live) == 0 or live[row])
             ):
                 score = sums[start + lane]
+                prefetch(lengths, row)
                 rows[found], most[found] = first_row + row, score + margin
                 found += 1
                 if score - margin > best[0]:

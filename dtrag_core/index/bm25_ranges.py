@@ -18,7 +18,8 @@ AT_ONCE: Final = BLOCK_RANGES
 """So many ranges are looked at in a step, at most, as there is room for a block's candidates."""
 MADE_BYTES: Final = PARTS + 2
 """For each range of a term that is not frequent, so much is made for a query."""
-_MANY: Final = 2048  # bounds, of which the largest of eight are counted instead
+_MANY: Final = 2048  # bounds, of which the largest of some are counted instead
+_MAXIMA: Final = 16  # for each bound that is to reach the level, so many, or of eight bounds each
 _FEW: Final = 16  # ranges are put in order
 _AHEAD: Final = 32  # peaks are asked for so many ranges before they are read
 _NONE: Final = np.uint64(2**64 - 1)  # a range or part that there is not
@@ -121,7 +122,7 @@ def find_terms(
                     here[4] = starts[rare:].ctypes.data
                     rare += held.ranges
                     begin, end = np.int64(held.offsets[slot]), np.int64(held.offsets[slot + blocks])
-                    _bring_postings_in(held, begin, end)
+                    bring_postings_in(held, begin, end)
                 count += 1
             counts[dense, segment] = count
     return Terms(
@@ -131,7 +132,7 @@ def find_terms(
 
 
 @uncounted
-def _bring_postings_in(held: Held, first: Integer, last: Integer) -> None:
+def bring_postings_in(held: Held, first: Integer, last: Integer) -> None:
     """Have postings read while others are looked at."""
     for place in range(first, last, CACHE_LINE // 2):
         prefetch(held.ids, place)
@@ -207,19 +208,19 @@ def _find_peaks(
 def level_of(bounds: FloatArray, count: int, least: np.float32, maxima: FloatArray) -> np.float32:
     """Return a level that about so many bounds reach, `count` of them or more; or else `least`.
 
-    bounds: float32[n * LANES]. maxima: float32[n], overwritten: of many bounds the largest of eight
-    are counted instead, which takes an eighth of the time.
+    bounds: float32[n * LANES]. maxima: float32[n], overwritten: of many bounds the largest of some
+    are counted instead, which takes a fraction of the time.
     """
     if len(bounds) < _MANY:
         return reached_by(bounds, count, least)
-    step = len(maxima)
+    step = min(len(maxima), _MAXIMA * count)
     for which in range(step):
         maxima[which] = bounds[which]
     for first in range(step, len(bounds), step):
         some = bounds[first : first + step]
         for which in range(len(some)):
             maxima[which] = some[which] if some[which] > maxima[which] else maxima[which]
-    return reached_by(maxima, count, least)
+    return reached_by(maxima[:step], count, least)
 
 
 @uncounted

@@ -154,7 +154,6 @@ def _score_rows(
     """
     blocks, count = block_count(held.rows), len(wanted)
     k1, b, built_length = held.parameters[0], held.parameters[1], held.parameters[2]
-    least = np.int64(held.parameters[4])
     built_norms, norms, totals, holding = room
     totals[:count] = 0
     for which in range(count):
@@ -178,12 +177,7 @@ def _score_rows(
             matching = _pass(held.ids, held.saturations, start, stop, marks, holding)
         else:
             matching = _search(held, offsets, int(numbers[2, term]), wanted, holding)
-        first = lower_bound(held.exceptions, 0, len(held.exceptions), start)
-        last = lower_bound(held.exceptions, first, len(held.exceptions), stop)
-        _add(
-            holding[:, :matching], weights[term], least, held.exceptions[first:last],
-            held.exception_frequencies[first:last], built_norms, norms, totals,
-        )  # fmt: skip
+        _add(held, holding[:, :matching], weights[term], built_norms, norms, totals)
     for which in range(count):
         scores[which] = totals[which]
         if len(marks) > 0:
@@ -192,23 +186,22 @@ def _score_rows(
 
 @numba.njit(inline="always")
 def _add(
+    held: Held,
     holding: NDArray[np.int64],
     weight: float,
-    least: Integer,
-    exceptions: NDArray[np.int64],
-    exception_frequencies: NDArray[np.uint16],
     built_norms: NDArray[np.float64],
     norms: NDArray[np.float64],
     totals: NDArray[np.float64],
 ) -> None:
-    """Add a term to the totals of the rows that hold it. least: the least q of an exception."""
+    """Add a term to the totals of the rows that hold it."""
+    exceptions, least = held.exceptions, np.int64(held.parameters[4])
     for at in range(holding.shape[1]):
         which, place, q = holding[0, at], holding[1, at], holding[2, at]
         frequency: Integer = frequency_of(q, built_norms[which])
-        if q >= least and len(exceptions) > 0:
+        if q >= least:
             exception = lower_bound(exceptions, 0, len(exceptions), place)
             if exception < len(exceptions) and exceptions[exception] == place:
-                frequency = np.int64(exception_frequencies[exception])
+                frequency = np.int64(held.exception_frequencies[exception])
         totals[which] += weight * saturated(frequency, norms[which])
 
 

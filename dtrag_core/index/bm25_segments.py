@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dtrag_core.config import BM25Settings
 from dtrag_core.errors import InvalidRequestError
 from dtrag_core.index.bm25_batch import resolve_batch, score_batch, search_batch
-from dtrag_core.index.bm25_kernel import search
+from dtrag_core.index.bm25_kernel import search, search_words
 from dtrag_core.index.bm25_memory import Scratch
 from dtrag_core.index.bm25_scores import score
 from dtrag_core.index.bm25_selection import best_of
@@ -34,7 +34,6 @@ from dtrag_core.types import CandidateBatch, Candidates, FloatArray, IdArray, Ma
 _ALL: Mask = np.zeros(0, np.bool_)
 _NOTHING_REMOVED: NDArray[np.int32] = np.zeros(0, np.int32)
 _FEW = 100  # the allowed rows drive the search if they are fewer than one in so many
-_FLOAT32_ERROR = 2.0**-22  # of a sum, relative, for each term
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +145,31 @@ class BM25Index:
         """
         return self.search_shard(query, depth, mask, 0, 1)
 
+    def search_words(
+        self, tokens: Sequence[str], depth: int, mask: Mask
+    ) -> tuple[QueryTerms, Candidates]:
+        """Return the known terms of an analysed query, and what `search` finds for them.
+
+        All in one call of a kernel: with two, a search of few rows takes a quarter longer.
+        """
+        depth = min(depth, self._rows)
+        if len(mask) or not tokens or depth < 1:
+            query = self.query_terms(tokens)
+            return query, self.search(query, depth, mask)
+        numbers, weights, ids, scores = search_words(
+            self._table,
+            joined_words(tokens),
+            self._live_rows,
+            self._average_length,
+            self._error,
+            depth,
+            mask,
+            self._live,
+            self._tiles,
+            self._scratch.buffer,
+        )
+        return QueryTerms(numbers, weights), Candidates(ids, scores)
+
     def search_shard(
         self, query: QueryTerms, depth: int, mask: Mask, shard: int, shards: int
     ) -> Candidates:
@@ -169,7 +193,7 @@ class BM25Index:
             query.numbers,
             query.weights,
             self._average_length,
-            self._error + _FLOAT32_ERROR * len(query.weights),
+            self._error,
             depth,
             mask,
             self._live,
@@ -204,7 +228,7 @@ class BM25Index:
             batch.weights,
             batch.starts,
             self._average_length,
-            (self._error, _FLOAT32_ERROR),
+            self._error,
             np.minimum(depths, self._rows),
             mask,
             self._live,

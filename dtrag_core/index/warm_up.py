@@ -16,9 +16,10 @@ _EVERYTHING: Final[Mask] = np.zeros(0, np.bool_)
 def warm_up(snapshot: Snapshot) -> None:
     """Search one term and one row on each path, so that hardly a page is touched in vain."""
     first = np.zeros(1, np.int32)
-    query = snapshot.bm25.query_terms(_last_term(snapshot))
-    for mask in (_EVERYTHING, np.ones(snapshot.rows, np.bool_)):
-        snapshot.bm25.search(query, 1, mask)
+    words = _last_term(snapshot)
+    snapshot.bm25.search_words(words, 1, _EVERYTHING)
+    query = snapshot.bm25.query_terms(words)
+    snapshot.bm25.search(query, 1, np.ones(snapshot.rows, np.bool_))
     snapshot.bm25.scores(query, first)
     vector = np.zeros(snapshot.manifest.dimension, np.float32)
     for vectors in _one_row_indexes(snapshot):

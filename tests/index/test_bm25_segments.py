@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from dtrag_core.config import BM25Settings
 from dtrag_core.errors import InvalidRequestError
+from dtrag_core.index.bm25_few import FEW
 from dtrag_core.index.bm25_segments import BM25Index, SegmentPostings, check_settings
-from dtrag_core.index.postings import TILE
+from dtrag_core.index.postings import RANGE, TILE
 from dtrag_core.index.postings_building import build_postings
 from dtrag_core.index.segment_content import ForwardBuilder
 from dtrag_core.index.topk import merge
@@ -121,7 +122,7 @@ def check(found: Candidates, expected: Sequence[float], k: int) -> None:
     k=st.integers(1, 60),
     settings=SETTINGS,
     cuts=st.lists(st.integers(1, 39), max_size=3),
-    padding=st.sampled_from([0, 400]),
+    padding=st.sampled_from([0, 0, 0, 0, 400, 400, 400, 400, FEW * RANGE]),
     drift=st.sampled_from([1.0, 0.7, 1.01, 4.0]),
     data=st.data(),
 )
@@ -135,12 +136,19 @@ def test_top_k_is_the_exhaustive_one(
     drift: float,
     data: st.DataObject,
 ) -> None:
-    corpus = corpus + [["zz"]] * padding  # among many rows the same terms are sparse
+    corpus = (
+        corpus + [["zz"]] * padding
+    )  # among many rows the same terms are sparse, and ranges passed over
     dead = data.draw(st.lists(st.integers(0, 39).filter(lambda row: row < len(corpus)), max_size=9))
     index = build(corpus, settings, cuts, dead, drift)
     terms = index.query_terms(query)
     found = index.search(terms, k, EVERYTHING)
     check(found, reference(corpus, query, settings, dead), k)
+    _, at_once = index.search_words(query, k, EVERYTHING)
+    assert (at_once.ids.tolist(), at_once.scores.tolist()) == (
+        found.ids.tolist(),
+        found.scores.tolist(),
+    )
 
     everyone = np.arange(len(corpus), dtype=np.int32)
     scores = index.scores(terms, everyone)
@@ -298,6 +306,9 @@ def test_nothing_to_find() -> None:
     scores: FloatArray = index.scores(index.query_terms(["zz"]), np.arange(2, dtype=np.int32))
     assert len(index.search(index.query_terms(["zz"]), 5, EVERYTHING)) == 0
     assert len(index.search(index.query_terms([]), 5, EVERYTHING)) == 0
+    for words, mask in ((["zz"], EVERYTHING), ([], EVERYTHING), (["ab"], np.zeros(2, np.bool_))):
+        terms, found = index.search_words(words, 5, mask)
+        assert (len(terms.weights), len(found)) == (int(words == ["ab"]), 0)
     assert scores.tolist() == [0.0, 0.0]
 
 

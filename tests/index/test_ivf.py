@@ -352,3 +352,15 @@ def test_small_corpora_have_one_list_and_large_ones_no_more_than_thousands() -> 
     assert counts[:3] == [1, 1, 1]
     assert counts == sorted(counts)
     assert counts[-1] == 4096
+
+
+def test_lists_of_like_topics_have_numbers_near_each_other() -> None:
+    """Of eight topics with eight lists or so each, neighbours are mostly of one topic."""
+    rng = np.random.default_rng(0)
+    topics = 3 * rng.standard_normal((8, 32)).astype(np.float32)
+    vectors = np.repeat(topics, 400, axis=0) + rng.standard_normal((3_200, 32)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    centroids = train_centroids(vectors, 64)
+    assert np.allclose(np.linalg.norm(centroids, axis=1), 1, atol=1e-5)
+    topic = np.argmax(centroids @ topics.T, axis=1)
+    assert np.count_nonzero(topic[1:] != topic[:-1]) < 20

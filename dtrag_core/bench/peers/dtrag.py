@@ -101,8 +101,7 @@ class OpenDtrag:
 
     async def bm25(self, terms: Sequence[str], k: int) -> Candidates:
         """Search the postings alone."""
-        bm25 = self._engine.bm25
-        found = bm25.search(bm25.query_terms(terms), k, _EVERYTHING)
+        _, found = self._engine.bm25.search_words(terms, k, _EVERYTHING)
         return Candidates(self._rows[found.ids], found.scores)
 
     async def nearest(self, vector: FloatArray, k: int) -> IdArray:
