@@ -9,7 +9,7 @@ from dtrag_core.index.addresses import prefetch, uncounted
 from dtrag_core.index.bm25_ranges import bring_postings_in, level_of
 from dtrag_core.index.bm25_selection import threshold
 from dtrag_core.index.bm25_views import Held
-from dtrag_core.index.lanes import LANES, reaching_eight
+from dtrag_core.index.lanes import LANES, first_of, reaching_eight
 from dtrag_core.index.postings import RANGE
 from dtrag_core.types import FloatArray, IdArray, Mask
 
@@ -63,14 +63,12 @@ def look_at_all(
     best[len(best) - 1] = max(best[len(best) - 1], level - margin)
     for eight in range(start, end, LANES):
         reaching = reaching_eight(sums, eight, threshold(best) - margin)
-        if reaching == 0:
-            continue
-        for lane in range(LANES):
-            if reaching >> lane & 1:
-                score = sums[eight + lane]
-                prefetch(held.lengths, eight + lane)
-                rows[found], most[found] = held.first_row + eight + lane, score + margin
-                found += 1
+        while reaching:
+            row = eight + first_of(reaching)
+            reaching &= reaching - 1
+            prefetch(held.lengths, row)
+            rows[found], most[found] = held.first_row + row, sums[row] + margin
+            found += 1
     sums[: held.rows] = 0
     return found
 

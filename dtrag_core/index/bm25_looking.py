@@ -17,7 +17,7 @@ from dtrag_core.index.addresses import prefetch, prefetch_at, uint16_at, uint64_
 from dtrag_core.index.bm25_ranges import BLOCK_RANGES, Terms
 from dtrag_core.index.bm25_selection import replace_least, threshold
 from dtrag_core.index.bm25_views import Held
-from dtrag_core.index.lanes import LANES, add_eight, reaching_eight
+from dtrag_core.index.lanes import LANES, add_eight, first_of, reaching_eight
 from dtrag_core.index.postings import PART, PARTS, RANGE
 from dtrag_core.types import FloatArray, IdArray, Mask
 
@@ -70,14 +70,15 @@ def look_at(
         for term in range(terms.sparse[segment]):
             here = spans[place % SPANS, 2 * term : 2 * term + 2]
             _add_postings(held, terms.weights[segment, term], here[0], here[1], which, sums)
-        for part in range(PARTS):
-            if parts >> part & 1:
-                for term in range(terms.sparse[segment], terms.counts[segment]):
-                    _add_part(sums, part, terms, segment, term, which)
-                found = _take_down(
-                    sums, part, which * RANGE, mask, live, held.first_row, held.lengths,
-                    margin, best, rows, most, found,
-                )  # fmt: skip
+        while parts:
+            part = first_of(parts)
+            parts &= parts - 1
+            for term in range(terms.sparse[segment], terms.counts[segment]):
+                _add_part(sums, part, terms, segment, term, which)
+            found = _take_down(
+                sums, part, which * RANGE, mask, live, held.first_row, held.lengths,
+                margin, best, rows, most, found,
+            )  # fmt: skip
         for row in range(RANGE):
             sums[row] = 0
     return found
@@ -108,10 +109,11 @@ def _bring_range_in(
             prefetch(held.ids, start)
             prefetch(held.saturations, start)
         span[2 * term], span[2 * term + 1] = start, end
-    for part in range(PARTS):
-        if parts >> part & 1:
-            for term in range(terms.sparse[segment], terms.counts[segment]):
-                prefetch_at(terms.rows[segment, term] + which * RANGE + part * PART)
+    while parts:
+        part = first_of(parts)
+        parts &= parts - 1
+        for term in range(terms.sparse[segment], terms.counts[segment]):
+            prefetch_at(terms.rows[segment, term] + which * RANGE + part * PART)
 
 
 @numba.njit(inline="always")

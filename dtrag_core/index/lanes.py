@@ -90,6 +90,15 @@ def _to_reduce(_: Any, sums: Any, place: Any) -> tuple[Any, Callable[..., Any]]:
     return types.float32(sums, types.int64), generate
 
 
+def _to_find(_: Any, bits: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ANN401
+    """Count the zeros below the lowest bit."""
+
+    def generate(_: Any, builder: Any, __: Any, given: Any) -> Any:  # noqa: ANN401
+        return builder.cttz(given[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), generate
+
+
 add_eight: Any = intrinsic(_to_add)
 """Within a kernel: `add_eight(sums, place, weight, address)` adds weight times the eight uint8 at
 an address to the eight of float32 `sums` from `place` on."""
@@ -101,3 +110,8 @@ eight of float32 `sums` from `place` on reach the cutoff and are above 0."""
 largest_of_eight: Any = intrinsic(_to_reduce)
 """Within a kernel: `largest_of_eight(sums, place)` is the largest of the eight of float32 `sums`
 from `place` on."""
+
+first_of: Any = intrinsic(_to_find)
+"""Within a kernel: `first_of(bits)` is the number of the lowest bit set; of none it is undefined.
+Going from bit to bit (`bits &= bits - 1`) ends in one wrong guess of the processor, asking each
+of eight in several."""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dtrag_core.index.lanes import LANES, add_eight, largest_of_eight, reaching_eight
+from dtrag_core.index.lanes import LANES, add_eight, first_of, largest_of_eight, reaching_eight
 from dtrag_core.types import FloatArray
 
 
@@ -24,6 +24,21 @@ def reaching(sums: FloatArray, place: int, cutoff: np.float32) -> int:
 def largest(sums: FloatArray, place: int) -> float:
     value: float = largest_of_eight(sums, place)
     return value
+
+
+@numba.njit()
+def each_of(bits: int) -> list[int]:
+    found = []
+    while bits:
+        found.append(first_of(bits))
+        bits &= bits - 1
+    return found
+
+
+@pytest.mark.parametrize("bits", [1, 0b10110000, 255, 1 << 63])
+def test_each_bit_is_found_from_the_lowest(bits: int) -> None:
+    wanted = [place for place in range(64) if bits >> place & 1]
+    assert each_of(int(np.uint64(bits).astype(np.int64))) == wanted
 
 
 @pytest.mark.parametrize("place", [0, 3, 8])
