@@ -137,10 +137,11 @@ class EmbeddedSession:
         return self._snapshot.text_bytes(ids)
 
     def _terms(self, query: str) -> QueryTerms:
-        if self._analysed is None or self._analysed[0] != query:
+        analysed = self._analysed  # another thread may ask for another query meanwhile
+        if analysed is None or analysed[0] != query:
             terms = self._snapshot.bm25.query_terms(self._analyzer.tokens(query))
-            self._analysed = (query, terms)
-        return self._analysed[1]
+            self._analysed = analysed = (query, terms)
+        return analysed[1]
 
     def _batch(self, queries: Sequence[str]) -> QueryBatch:
         if self._analysed_batch is None or self._analysed_batch[0] is not queries:

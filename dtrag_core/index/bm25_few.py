@@ -2,20 +2,20 @@
 
 from typing import Final
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import prefetch, uncounted
-from dtrag_core.index.bm25_ranges import bring_postings_in, level_of
+from dtrag_core.index.bm25_query import bring_postings_in
+from dtrag_core.index.bm25_ranges import level_of
 from dtrag_core.index.bm25_selection import threshold
 from dtrag_core.index.bm25_views import Held
 from dtrag_core.index.lanes import LANES, first_of, reaching_eight
-from dtrag_core.index.postings import RANGE
 from dtrag_core.types import FloatArray, IdArray, Mask
 
 FEW: Final = 64
-"""So many ranges, of all segments together, are few."""
-MAXIMA: Final = FEW * RANGE // LANES
+"""So many ranges, of all segments together, are few; no segment has more than a block then."""
 
 
 @uncounted
@@ -42,7 +42,8 @@ def look_at_all(
         among its frequent terms; weights: float64[m], of a saturation of 1.
     mask, live: bool of the segment's rows, empty for all.
     margin: the largest error of a sum. best: see `bm25_selection`.
-    sums: float32[rows or more], 0 before and after. maxima: float32[MAXIMA or more], overwritten.
+    sums: float32[rows rounded up to LANES, or more], 0 before and after.
+    maxima: float32[rows / LANES, rounded up, or more], overwritten.
     rows, most: rows of the index taken down, and the most each can score: `found` of them, and room
         for all.
 
@@ -53,9 +54,8 @@ def look_at_all(
     _add_up(held, numbers, weights, sums)
     if last < held.rows:
         sums[last : held.rows] = 0
-    for given in (mask, live):
-        for row in range(len(given)):
-            sums[row] = sums[row] if given[row] else np.float32(0)
+    _keep(sums, mask)
+    _keep(sums, live)
     start, end = first, -(-last // LANES) * LANES
     level = level_of(
         sums[start:end], len(best) - 1, threshold(best), maxima[: (end - start) // LANES]
@@ -71,6 +71,13 @@ def look_at_all(
             found += 1
     sums[: held.rows] = 0
     return found
+
+
+@numba.njit(inline="always")
+def _keep(sums: FloatArray, rows: Mask) -> None:
+    """Clear the sums of the rows that may not be found."""
+    for row in range(len(rows)):
+        sums[row] = sums[row] if rows[row] else np.float32(0)
 
 
 @uncounted

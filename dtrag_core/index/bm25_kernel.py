@@ -23,14 +23,15 @@ Which rows are looked at decides how fast it is: few, found by bounds (Mallia, S
 - *First theta* (Kane and Tompa 2018): of every term it is known how strongly its 16th, 64th ...
   best rows hold it, so that a search begins with a bound (not among filtered or deleted rows).
 - *Ranges* of 256 rows: the largest q of each term in a range (of frequent terms from the index, of
-  others from their few postings) bounds what a row there can reach (`bm25_ranges`). Ranges that
-  cannot reach theta are passed over. Those that can reach most, in all segments, are looked at
-  first, so that theta has all but its final value before most of the work begins.
+  others from their few postings, `bm25_query`) bounds what a row there can reach (`bm25_ranges`).
+  Ranges that cannot reach theta are passed over. Those that can reach most, in all segments, are
+  looked at first, so that theta has all but its final value before most of the work begins.
 - *Parts* of ranges, 32 rows, are bounded likewise, of ranges that are left.
 - What is left is summed up, range by range, in the first cache level (`bm25_looking`).
+- Of a corpus of few rows all are summed up at once (`bm25_few`).
 
 Memory is asked for ahead of its use (`addresses.prefetch`): at a million rows most of a search is
-waiting for it. What is called from `search` allocates nothing and counts no references
+waiting for it. What goes over ranges, rows and postings allocates nothing and counts no references
 (`addresses.uncounted`); small functions are inlined by numba (`inline="always"`).
 
 BM25 itself: Robertson and Zaragoza 2009, with Lucene's idf.
@@ -45,11 +46,11 @@ from numpy.typing import NDArray
 from dtrag_core.index.bm25_few import FEW, look_at_all
 from dtrag_core.index.bm25_looking import SPANS, look_at
 from dtrag_core.index.bm25_memory import Memory, cut
+from dtrag_core.index.bm25_query import find_terms
 from dtrag_core.index.bm25_ranges import (
     AT_ONCE,
     bound_ranges,
     choose,
-    find_terms,
     keep_by_parts,
     level_of,
 )

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import prefetch, prefetch_at, uint16_at, uint64_at, uncounted
-from dtrag_core.index.bm25_ranges import BLOCK_RANGES, Terms
+from dtrag_core.index.bm25_query import Terms
+from dtrag_core.index.bm25_ranges import BLOCK_RANGES
 from dtrag_core.index.bm25_selection import replace_least, threshold
 from dtrag_core.index.bm25_views import Held
 from dtrag_core.index.lanes import LANES, add_eight, first_of, reaching_eight

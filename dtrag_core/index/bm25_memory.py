@@ -12,13 +12,16 @@ import numba
 import numpy as np
 
 from dtrag_core.index.addresses import CACHE_LINE
-from dtrag_core.index.bm25_ranges import AT_ONCE, MADE_BYTES
+from dtrag_core.index.bm25_few import FEW
+from dtrag_core.index.bm25_query import MADE_BYTES
+from dtrag_core.index.bm25_ranges import AT_ONCE
 from dtrag_core.index.lanes import LANES
 from dtrag_core.index.postings import BLOCK, PARTS, RANGE, Bytes
 from dtrag_core.types import FloatArray, IdArray
 
 _LINE: Final = CACHE_LINE // 4
-_PARTS: Final = (AT_ONCE + 2) * PARTS  # one to spare, and whole cache lines
+# One to spare, and whole cache lines.
+_PARTS: Final = max((AT_ONCE + 2) * PARTS, FEW * RANGE // LANES)
 _NOTED: Final = 2 * BLOCK  # what a step may find, and as much of the steps before
 _FIXED: Final = BLOCK + RANGE + _PARTS + 2 * _NOTED
 _MADE: Final = 16
@@ -29,8 +32,10 @@ _EIGHT: Final = LANES + 1 + LANES // 4 + LANES * _MADE * MADE_BYTES // 4  # for 
 class Memory(NamedTuple):
     """Arrays of one search at a time.
 
-    marks: float32[BLOCK], sums: float32[RANGE], 0 before and after each use.
-    parts: float32[(AT_ONCE + 1) * PARTS or more], bounds of parts of ranges.
+    marks: float32[BLOCK], sums: float32[RANGE], 0 before and after each use. Marks are also the
+        sums of all rows, where they are few.
+    parts: float32[(AT_ONCE + 1) * PARTS, and FEW * RANGE / LANES, or more], bounds of parts of
+        ranges, or the largest sums of some rows each.
     rows, most: int32, float32[2 * BLOCK], the first candidates' room.
     ranges: float32[n], bounds of all segments' ranges. maxima: float32[n / LANES].
     peaks: uint8[n]. made: uint8[n * MADE_BYTES * 16].

@@ -40,7 +40,8 @@ def train_centroids(sample: FloatArray, lists: int, seed: int = 0) -> FloatArray
 
     Those near each other have numbers near each other, so that rows of like topics lie together,
     and BM25 passes over more of the others. Where the sample has fewer rows than there are lists,
-    the remaining centroids are zero. Raises InvalidRequestError for less than one list.
+    its rows are the first centroids and the others are zero. Raises InvalidRequestError for less
+    than one list.
     """
     if lists < 1:
         raise InvalidRequestError(f"lists must be positive, got {lists}")

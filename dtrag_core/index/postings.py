@@ -11,7 +11,7 @@ except where q is so near 255 that several tf share it. Those few are listed as 
   the term is absent. Adding one is a vector operation, and any row's q is found at once.
 - Frequent terms, held by more than one row in 256: besides, for every range of 256 rows, the
   largest q and where its postings begin, and the largest q of each of its parts, 32 rows. A search
-  passes over ranges and parts where all its terms together stay below its threshold.
+  of many rows passes over ranges and parts where all its terms stay below its threshold.
 """
 
 from collections.abc import Mapping

@@ -14,7 +14,7 @@ _EVERYTHING: Final[Mask] = np.zeros(0, np.bool_)
 
 
 def warm_up(snapshot: Snapshot) -> None:
-    """Search one term and one row on each path, so that hardly a page is touched in vain."""
+    """Search one term and one row by each kernel, so that hardly a page is touched in vain."""
     first = np.zeros(1, np.int32)
     words = _last_term(snapshot)
     snapshot.bm25.search_words(words, 1, _EVERYTHING)

@@ -1,8 +1,9 @@
-"""BM25 over a corpus of many ranges and more than a block: searches against all rows' scores."""
+"""BM25 over a block and more, and over just few enough rows: searches against all rows' scores."""
 
 import numpy as np
 import pytest
 
+from dtrag_core.index.bm25_few import FEW
 from dtrag_core.index.bm25_ranges import level_of
 from dtrag_core.index.bm25_segments import BM25Index
 from dtrag_core.index.lanes import LANES
@@ -22,28 +23,31 @@ QUERIES = [
 ]
 
 
-@pytest.fixture(scope="module", params=["one segment", "three segments"])
+@pytest.fixture(
+    scope="module", params=[(ROWS, 1), (ROWS, 3), (FEW * RANGE, 1), (FEW * RANGE - 999, 3)], ids=str
+)
 def index(request: pytest.FixtureRequest) -> BM25Index:
     """Words by Zipf's law, "rare" in few rows, "clustered" in two ranges, a deleted tenth."""
+    rows, segments = request.param
     rng = np.random.default_rng(7)
-    words = np.minimum(rng.zipf(1.15, ROWS * 9), 3_000)
-    ends = np.cumsum(rng.integers(4, 14, ROWS)).clip(max=len(words))
+    words = np.minimum(rng.zipf(1.15, rows * 9), 3_000)
+    ends = np.cumsum(rng.integers(4, 14, rows)).clip(max=len(words))
     corpus = [
         [f"w{number}" for number in words[start:end].tolist()]
         for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)
     ]
-    for row in rng.choice(ROWS, 150, replace=False).tolist():
+    for row in rng.choice(rows, 150, replace=False).tolist():
         corpus[row].append("rare")
-    for row in (*range(300, 500), *range(BLOCK - 90, BLOCK + 90)):
+    for row in (*range(300, 500), *range(rows - 1_000, rows - 800)):
         corpus[row].append("clustered")
-    cuts = () if request.param == "one segment" else (30_000, 30_000 + 5 * RANGE + 9)
-    return build(corpus, cuts=cuts, dead=rng.choice(ROWS, ROWS // 10, replace=False).tolist())
+    cuts = () if segments == 1 else (rows // 2, rows // 2 + 5 * RANGE + 9)
+    return build(corpus, cuts=cuts, dead=rng.choice(rows, rows // 10, replace=False).tolist())
 
 
 @pytest.fixture(scope="module", params=["everything", "half", "two in a hundred"])
-def mask(request: pytest.FixtureRequest) -> Mask:
+def mask(request: pytest.FixtureRequest, index: BM25Index) -> Mask:
     share = {"everything": 1.0, "half": 0.5, "two in a hundred": 0.02}[request.param]
-    return EVERYTHING if share == 1 else np.random.default_rng(1).random(ROWS) < share
+    return EVERYTHING if share == 1 else np.random.default_rng(1).random(index._rows) < share
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -51,17 +55,26 @@ def mask(request: pytest.FixtureRequest) -> Mask:
 def test_no_better_row_is_passed_over(
     index: BM25Index, mask: Mask, query: str, shards: int
 ) -> None:
-    terms = index.query_terms(query.split())
-    scores = index.scores(terms, np.arange(ROWS, dtype=np.int32))
+    rows, terms = index._rows, index.query_terms(query.split())
+    scores = index.scores(terms, np.arange(rows, dtype=np.int32))
     scores[~index._live] = 0
-    scores[~mask if len(mask) else np.zeros(ROWS, np.bool_)] = 0
-    for k in (1, 12, 50, 600):
+    scores[~mask if len(mask) else np.zeros(rows, np.bool_)] = 0
+    for k in (1, 12, 50, 600, 3_000):
         parts = [index.search_shard(terms, k, mask, shard, shards) for shard in range(shards)]
         found = merge(parts, k)
-        best = np.lexsort((np.arange(ROWS), -scores))[:k]
+        best = np.lexsort((np.arange(rows), -scores))[:k]
         best = best[scores[best] > 0]
         assert found.ids.tolist() == best.tolist()
         assert found.scores.tolist() == scores[best].tolist()
+
+
+def test_a_batch_of_many_rows_is_its_queries(index: BM25Index) -> None:
+    queries = [query.split() for query in (*QUERIES, "unknown", *QUERIES)]
+    batch = index.search_batch(index.query_batch(queries), np.full(len(queries), 12), EVERYTHING)
+    for which, words in enumerate(queries):
+        _, alone = index.search_words(words, 12, EVERYTHING)
+        assert batch.of(which).ids.tolist() == alone.ids.tolist()
+        assert batch.of(which).scores.tolist() == alone.scores.tolist()
 
 
 def test_no_row_is_found_twice_when_every_row_may_be_among_the_best() -> None:

@@ -136,9 +136,8 @@ def test_top_k_is_the_exhaustive_one(
     drift: float,
     data: st.DataObject,
 ) -> None:
-    corpus = (
-        corpus + [["zz"]] * padding
-    )  # among many rows the same terms are sparse, and ranges passed over
+    # Among many rows the same terms are sparse; among more, ranges are passed over.
+    corpus = corpus + [["zz"]] * padding
     dead = data.draw(st.lists(st.integers(0, 39).filter(lambda row: row < len(corpus)), max_size=9))
     index = build(corpus, settings, cuts, dead, drift)
     terms = index.query_terms(query)
@@ -188,6 +187,7 @@ def test_large_corpus(large: tuple[list[list[str]], BM25Index], query: str) -> N
         check(found, expected.tolist(), k)
         parts = [index.search_shard(terms, k, EVERYTHING, each, 3) for each in range(3)]
         assert merge(parts, k).ids.tolist() == found.ids.tolist()
+    assert len(index.search_words(["unknown"], 5, EVERYTHING)[1]) == 0
     rng = np.random.default_rng(1)
     for share in (0.9, 0.1, 0.01, 0.001, 0.0):
         mask = rng.random(len(corpus)) < share
@@ -246,6 +246,18 @@ def test_mask_restricts_within_the_kernel(
     everything = index.search(terms, len(corpus), EVERYTHING)
     expected = [chunk for chunk in everything.ids.tolist() if mask[chunk]]
     assert index.search(terms, len(corpus), mask).ids.tolist() == expected
+    _, found = index.search_words(query, len(corpus), mask)
+    assert found.ids.tolist() == expected
+
+
+def test_a_mask_may_be_any_array_of_booleans() -> None:
+    index = build([["ab"]] * 6)
+    mask = np.array([True, False] * 6)
+    read_only = mask[:6].copy()
+    read_only.setflags(write=False)
+    terms = index.query_terms(["ab"])
+    assert index.search(terms, 6, read_only).ids.tolist() == [0, 2, 4]
+    assert index.search(terms, 6, mask[::2]).ids.tolist() == list(range(6))
 
 
 @pytest.mark.parametrize("rows", [500, 3 * TILE + 100])
@@ -265,9 +277,10 @@ def test_a_term_of_every_row_and_one_of_few() -> None:
     assert found.ids.tolist() == [3_000, 3_001, 3_002, *range(7)]
 
 
-def test_many_query_terms() -> None:
-    words = [f"w{number}" for number in range(3_000)]
-    corpus = [words[start : start + 5] for start in range(0, 3_000, 3)]
+@pytest.mark.parametrize(("terms", "padding"), [(3_000, 0), (90, FEW * RANGE)])
+def test_many_query_terms(terms: int, padding: int) -> None:
+    words = [f"w{number}" for number in range(terms)]
+    corpus = [words[start : start + 5] for start in range(0, terms, 3)] + [["zz"]] * padding
     index = build(corpus)
     query = words[::2] * 2 + words
     found = index.search(index.query_terms(query), 20, EVERYTHING)

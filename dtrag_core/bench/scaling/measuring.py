@@ -86,8 +86,7 @@ def _legs(
     exact, lists = engine.session(Switches(int8=True)), engine.session(OPTIMIZED)
 
     async def bm25(query: str) -> None:
-        index = engine.bm25
-        index.search(index.query_terms(tokens[query]), depths.bm25_topk, _EVERYTHING)
+        engine.bm25.search_words(tokens[query], depths.bm25_topk, _EVERYTHING)
 
     async def vector_int8(query: str) -> None:
         exact.vector_leg(vectors[query], depths.vector_topk, None)
