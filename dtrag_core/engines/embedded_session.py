@@ -38,15 +38,13 @@ class EmbeddedSession:
         self._analyzer = analyzer
         self._snapshot = generation.snapshot
         self._vectors = vectors(generation.snapshot, switches)
-        self._analysed: tuple[str, QueryTerms] | None = None
+        self._analysed: tuple[str, Sequence[str]] | None = None
+        self._resolved: tuple[str, QueryTerms] | None = None
         self._analysed_batch: tuple[Sequence[str], QueryBatch] | None = None
 
     def bm25_leg(self, query: str, depth: int, mask: Mask | None) -> Candidates:
         """Return the `depth` best chunks by BM25 among those the mask allows."""
-        tokens = self._analyzer.tokens(query)
-        terms, found = self._snapshot.bm25.search_words(tokens, depth, _allowed(mask))
-        self._analysed = (query, terms)
-        return found
+        return self._snapshot.bm25.search_words(self._tokens(query), depth, _allowed(mask))
 
     def vector_leg(self, vector: FloatArray, depth: int, mask: Mask | None) -> Candidates:
         """Return the `depth` best chunks by cosine; none for the zero vector of an empty text.
@@ -136,12 +134,18 @@ class EmbeddedSession:
         """Return the size of each of these chunks' texts in bytes, without reading them."""
         return self._snapshot.text_bytes(ids)
 
-    def _terms(self, query: str) -> QueryTerms:
+    def _tokens(self, query: str) -> Sequence[str]:
         analysed = self._analysed  # another thread may ask for another query meanwhile
         if analysed is None or analysed[0] != query:
-            terms = self._snapshot.bm25.query_terms(self._analyzer.tokens(query))
-            self._analysed = analysed = (query, terms)
+            self._analysed = analysed = (query, self._analyzer.tokens(query))
         return analysed[1]
+
+    def _terms(self, query: str) -> QueryTerms:
+        resolved = self._resolved
+        if resolved is None or resolved[0] != query:
+            terms = self._snapshot.bm25.query_terms(self._tokens(query))
+            self._resolved = resolved = (query, terms)
+        return resolved[1]
 
     def _batch(self, queries: Sequence[str]) -> QueryBatch:
         if self._analysed_batch is None or self._analysed_batch[0] is not queries:

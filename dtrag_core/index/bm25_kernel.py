@@ -26,6 +26,8 @@ Which rows are looked at decides how fast it is: few, found by bounds (Mallia, S
   others from their few postings, `bm25_query`) bounds what a row there can reach (`bm25_ranges`).
   Ranges that cannot reach theta are passed over. Those that can reach most, in all segments, are
   looked at first, so that theta has all but its final value before most of the work begins.
+- *Sweeping*: if most ranges of a block are left then, its postings are all added up
+  (`bm25_sweeping`).
 - *Parts* of ranges, 32 rows, are bounded likewise, of ranges that are left.
 - What is left is summed up, range by range, in the first cache level (`bm25_looking`).
 - Of a corpus of few rows all are summed up at once (`bm25_few`).
@@ -37,7 +39,7 @@ waiting for it. What goes over ranges, rows and postings allocates nothing and c
 BM25 itself: Robertson and Zaragoza 2009, with Lucene's idf.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numba
 import numpy as np
@@ -46,7 +48,7 @@ from numpy.typing import NDArray
 from dtrag_core.index.bm25_few import FEW, look_at_all
 from dtrag_core.index.bm25_looking import SPANS, look_at
 from dtrag_core.index.bm25_memory import Memory, cut
-from dtrag_core.index.bm25_query import find_terms
+from dtrag_core.index.bm25_query import Terms, find_terms
 from dtrag_core.index.bm25_ranges import (
     AT_ONCE,
     bound_ranges,
@@ -56,16 +58,39 @@ from dtrag_core.index.bm25_ranges import (
 )
 from dtrag_core.index.bm25_scores import rescored
 from dtrag_core.index.bm25_selection import make_room, reaching, threshold
+from dtrag_core.index.bm25_sweeping import sweep
 from dtrag_core.index.bm25_terms import resolve
 from dtrag_core.index.bm25_views import Held, Table, views
 from dtrag_core.index.lanes import LANES
-from dtrag_core.index.postings import BLOCK, RANGE, RANKS, TILE
+from dtrag_core.index.postings import BLOCK, RANGE, RANKS, TILE, block_count
 from dtrag_core.types import FloatArray, IdArray, Mask
 
 # About so many ranges are looked at first, then _GROWTH times as many, and so on.
 _FIRST: Final = 8
 _GROWTH: Final = 16
+_MOST: Final = 8  # sweeping is thought of if one range in so many is left
+_ALL_TILES: Final = 1 << 32
 _ROUNDING: Final = 2.0**-22  # of a float32 sum, relative, for each term
+
+
+class _Ranges(NamedTuple):
+    """What is looked at for a query; see `_promising_rows`.
+
+    bounds: float32[n * LANES], what a row of each range of all segments can reach, 0 where it was
+        looked at. ends: int64[segments + 1], where each segment's begin.
+    spans: see `bm25_looking.look_at`.
+    """
+
+    table: Table
+    terms: Terms
+    bounds: FloatArray
+    ends: NDArray[np.int64]
+    mask: Mask
+    live: Mask
+    margin: np.float32
+    best: FloatArray
+    spans: NDArray[np.int64]
+    memory: Memory
 
 
 @numba.njit(cache=True, nogil=True)
@@ -119,17 +144,19 @@ def search_words(
     average_length: float,
     error: float,
     k: int,
-    mask: Mask,
     live: Mask,
-    last_tile: int,
     scratch: FloatArray,
-) -> tuple[NDArray[np.int32], NDArray[np.float64], IdArray, FloatArray]:
-    """Return what `resolve` does for words, and then what `search` does for these in all rows."""
+) -> tuple[IdArray, FloatArray]:
+    """Return what `search` does in all rows for words, given as `resolve` takes them.
+
+    Every argument and every array returned takes part of a microsecond: there are as few as can be.
+    """
     numbers, weights = resolve(table, words[0], words[1], words[2], live_rows)
-    ids, scores = search(
-        table, numbers, weights, average_length, error, k, mask, live, 0, last_tile, scratch
-    )  # fmt: skip
-    return numbers, weights, ids, scores
+    if len(weights) == 0:
+        return np.empty(0, np.int32), np.empty(0, np.float32)
+    return search(
+        table, numbers, weights, average_length, error, k, live[:0], live, 0, _ALL_TILES, scratch
+    )
 
 
 @numba.njit(cache=True, nogil=True)
@@ -191,14 +218,11 @@ def _promising_rows(
     memory: Memory,
 ) -> tuple[IdArray, FloatArray]:
     """Return the candidates in ranges that may hold some, and the most each can score."""
-    rows, most, found = memory.rows, memory.most, 0
     terms = find_terms(table, numbers, weights, memory.made)
-    spans = np.empty((SPANS, 2 * len(weights)), np.int64)
     ends = np.zeros(len(table) + 1, np.int64)
     for segment in range(len(table)):
         ends[segment + 1] = ends[segment] + -(-views(table, segment).ranges // LANES) * LANES
     bounds, maxima = memory.ranges[: ends[-1]], memory.maxima[: ends[-1] // LANES]
-    chosen = np.empty(AT_ONCE + 1, np.int32)
     passed = 0
     for segment in range(len(table)):
         held = views(table, segment)
@@ -208,31 +232,65 @@ def _promising_rows(
             held, segment, terms, -(-first // RANGE), -(-last // RANGE), memory.peaks, here
         )
         passed += -(-held.rows // TILE)
-    size = _FIRST
+    spans = np.empty((SPANS, 2 * len(weights)), np.int64)
+    ranges = _Ranges(table, terms, bounds, ends, mask, live, margin, best, spans, memory)
+    rows, most, found, size = memory.rows, memory.most, 0, _FIRST
     while True:
         cutoff = threshold(best) - margin
         passing = reaching(bounds, cutoff)
         if passing == 0:
-            break
+            return rows[:found], most[:found]
         level = level_of(bounds, size, cutoff, maxima) if passing > 2 * size else cutoff
+        rows, most, found = _looked_at(ranges, level, rows, most, found)
+        if size == _FIRST and reaching(bounds, threshold(best) - margin) * _MOST > len(bounds):
+            rows, most, found = _swept(ranges, rows, most, found)
         size *= _GROWTH
-        for segment in range(len(table)):
-            held, here = views(table, segment), bounds[ends[segment] : ends[segment + 1]]
-            while True:
-                count = choose(here, max(level, threshold(best) - margin), chosen)
-                if count == 0:
-                    break
-                if found + BLOCK > len(rows):
-                    rows, most = make_room(rows, most, found, BLOCK)
-                cutoff = threshold(best) - margin
-                count = keep_by_parts(segment, terms, cutoff, chosen, count, memory.parts)
-                found = look_at(
-                    held, segment, terms, chosen[:count], memory.parts,
-                    mask[held.first_row : held.first_row + held.rows],
-                    live[held.first_row : held.first_row + held.rows],
-                    margin, best, spans, memory.sums, rows, most, found,
-                )  # fmt: skip
-    return rows[:found], most[:found]
+
+
+@numba.njit(cache=True, nogil=True)
+def _looked_at(
+    ranges: _Ranges, level: np.float32, rows: IdArray, most: FloatArray, found: int
+) -> tuple[IdArray, FloatArray, int]:
+    """Return the candidates with those in ranges whose bounds reach a level."""
+    table, terms, bounds, ends, mask, live, margin, best, spans, memory = ranges
+    chosen = np.empty(AT_ONCE + 1, np.int32)
+    for segment in range(len(table)):
+        held, here = views(table, segment), bounds[ends[segment] : ends[segment + 1]]
+        while True:
+            count = choose(here, max(level, threshold(best) - margin), chosen)
+            if count == 0:
+                break
+            if found + BLOCK > len(rows):
+                rows, most = make_room(rows, most, found, BLOCK)
+            cutoff = threshold(best) - margin
+            count = keep_by_parts(segment, terms, cutoff, chosen, count, memory.parts)
+            found = look_at(
+                held, segment, terms, chosen[:count], memory.parts,
+                mask[held.first_row : held.first_row + held.rows],
+                live[held.first_row : held.first_row + held.rows],
+                margin, best, spans, memory.sums, rows, most, found,
+            )  # fmt: skip
+    return rows, most, found
+
+
+@numba.njit(cache=True, nogil=True)
+def _swept(
+    ranges: _Ranges, rows: IdArray, most: FloatArray, found: int
+) -> tuple[IdArray, FloatArray, int]:
+    """Return the candidates with those of blocks that it takes less time to sweep."""
+    table, terms, bounds, ends, mask, live, margin, best, spans, memory = ranges
+    for segment in range(len(table)):
+        held, here = views(table, segment), bounds[ends[segment] : ends[segment + 1]]
+        for block in range(block_count(held.rows)):
+            if found + BLOCK > len(rows):
+                rows, most = make_room(rows, most, found, BLOCK)
+            found = sweep(
+                held, segment, terms, block, here, memory.parts,
+                mask[held.first_row : held.first_row + held.rows],
+                live[held.first_row : held.first_row + held.rows],
+                margin, best, spans[0], memory.sums, rows, most, found,
+            )  # fmt: skip
+    return rows, most, found
 
 
 @numba.njit(cache=True, nogil=True)

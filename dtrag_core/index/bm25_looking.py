@@ -49,7 +49,7 @@ def look_at(
     chosen: int32[n], the ranges. bounds: float32[n * PARTS], what a row of each part can reach.
     mask, live: bool of the segment's rows, empty for all.
     margin: the largest error of a sum. best: see `bm25_selection`.
-    spans: int64[SPANS, 2 * m], overwritten. sums: float32[RANGE], 0 before and after.
+    spans: int64[SPANS, 2 * m], overwritten. sums: float32[RANGE or more], 0 before and after.
     rows, most: rows of the index taken down, and the most each can score: `found` of them, and room
         for more.
 
@@ -76,10 +76,11 @@ def look_at(
             parts &= parts - 1
             for term in range(terms.sparse[segment], terms.counts[segment]):
                 _add_part(sums, part, terms, segment, term, which)
-            found = _take_down(
-                sums, part, which * RANGE, mask, live, held.first_row, held.lengths,
-                margin, best, rows, most, found,
-            )  # fmt: skip
+            for start in range(part * PART, (part + 1) * PART, LANES):
+                found = take_down(
+                    sums, start, which * RANGE, mask, live, held.first_row, held.lengths,
+                    margin, best, rows, most, found,
+                )  # fmt: skip
         for row in range(RANGE):
             sums[row] = 0
     return found
@@ -147,9 +148,9 @@ def _add_part(
 
 
 @numba.njit(inline="always")
-def _take_down(
+def take_down(
     sums: FloatArray,
-    part: int,
+    start: int,
     first: np.int64,
     mask: Mask,
     live: Mask,
@@ -161,22 +162,19 @@ def _take_down(
     most: FloatArray,
     found: int,
 ) -> int:
-    """Take down the rows of a part that reach the threshold, and may be found."""
-    for start in range(part * PART, (part + 1) * PART, LANES):
-        reaching = reaching_eight(sums, start, threshold(best) - margin)
-        if reaching == 0:
-            continue
-        for lane in range(LANES):
-            row = first + start + lane
-            if (
-                reaching >> lane & 1
-                and (len(mask) == 0 or mask[row])
-                and (len(live) == 0 or live[row])
-            ):
-                score = sums[start + lane]
-                prefetch(lengths, row)
-                rows[found], most[found] = first_row + row, score + margin
-                found += 1
-                if score - margin > best[0]:
-                    replace_least(best, len(best) - 1, score - margin)
+    """Take down those of eight rows that reach the threshold, and may be found.
+
+    start: the first's place in `sums`. first: the row of the segment at place 0.
+    """
+    reaching = reaching_eight(sums, start, threshold(best) - margin)
+    while reaching:
+        place = start + first_of(reaching)
+        reaching &= reaching - 1
+        row = first + place
+        if (len(mask) == 0 or mask[row]) and (len(live) == 0 or live[row]):
+            prefetch(lengths, row)
+            rows[found], most[found] = first_row + row, sums[place] + margin
+            found += 1
+            if sums[place] - margin > best[0]:
+                replace_least(best, len(best) - 1, sums[place] - margin)
     return found

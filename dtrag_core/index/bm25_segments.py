@@ -145,30 +145,25 @@ class BM25Index:
         """
         return self.search_shard(query, depth, mask, 0, 1)
 
-    def search_words(
-        self, tokens: Sequence[str], depth: int, mask: Mask
-    ) -> tuple[QueryTerms, Candidates]:
-        """Return the known terms of an analysed query, and what `search` finds for them.
+    def search_words(self, tokens: Sequence[str], depth: int, mask: Mask) -> Candidates:
+        """Return what `search` finds for an analysed query.
 
         All in one call of a kernel: with two, a search of few rows takes a quarter longer.
         """
         depth = min(depth, self._rows)
         if len(mask) or not tokens or depth < 1:
-            query = self.query_terms(tokens)
-            return query, self.search(query, depth, mask)
-        numbers, weights, ids, scores = search_words(
+            return self.search(self.query_terms(tokens), depth, mask)
+        found = search_words(
             self._table,
             joined_words(tokens),
             self._live_rows,
             self._average_length,
             self._error,
             depth,
-            mask,
             self._live,
-            self._tiles,
             self._scratch.buffer,
         )
-        return QueryTerms(numbers, weights), Candidates(ids, scores)
+        return Candidates(*found)
 
     def search_shard(
         self, query: QueryTerms, depth: int, mask: Mask, shard: int, shards: int

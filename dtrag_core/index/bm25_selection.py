@@ -8,11 +8,13 @@ from typing import Final
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import uncounted
 from dtrag_core.types import FloatArray, IdArray
 
 _HALVINGS: Final = 8
+_FEW: Final = 32  # keys are put in order by insertion
 
 
 @numba.njit(inline="always")
@@ -99,6 +101,20 @@ def make_room(
 
 
 @numba.njit(cache=True, nogil=True)
+def _ascending(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return keys in order, which may be the same array: of few, by insertion."""
+    if len(keys) > _FEW:
+        return np.sort(keys)
+    for last in range(1, len(keys)):
+        key, place = keys[last], last
+        while place > 0 and keys[place - 1] > key:
+            keys[place] = keys[place - 1]
+            place -= 1
+        keys[place] = key
+    return keys
+
+
+@numba.njit(cache=True, nogil=True)
 def best_of(ids: IdArray, scores: FloatArray, depth: int) -> tuple[IdArray, FloatArray]:
     """Return the `depth` best of these rows with a score above 0, descending, ties by id."""
     # A float32 above 0 is ordered as its bits are; below them goes the id, the lower one first.
@@ -110,7 +126,7 @@ def best_of(ids: IdArray, scores: FloatArray, depth: int) -> tuple[IdArray, Floa
             descending = np.uint64(0xFFFFFFFF) - np.uint64(bits[place])
             keys[matching] = (descending << np.uint64(32)) | np.uint64(ids[place])
             matching += 1
-    keys = np.sort(keys[:matching])[:depth]
+    keys = _ascending(keys[:matching])[:depth]
     best_ids = np.empty(len(keys), np.int32)
     best_scores = np.empty(len(keys), np.float32)
     best_bits = best_scores.view(np.uint32)

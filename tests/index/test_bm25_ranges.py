@@ -72,7 +72,7 @@ def test_a_batch_of_many_rows_is_its_queries(index: BM25Index) -> None:
     queries = [query.split() for query in (*QUERIES, "unknown", *QUERIES)]
     batch = index.search_batch(index.query_batch(queries), np.full(len(queries), 12), EVERYTHING)
     for which, words in enumerate(queries):
-        _, alone = index.search_words(words, 12, EVERYTHING)
+        alone = index.search_words(words, 12, EVERYTHING)
         assert batch.of(which).ids.tolist() == alone.ids.tolist()
         assert batch.of(which).scores.tolist() == alone.scores.tolist()
 

@@ -101,7 +101,7 @@ class OpenDtrag:
 
     async def bm25(self, terms: Sequence[str], k: int) -> Candidates:
         """Search the postings alone."""
-        _, found = self._engine.bm25.search_words(terms, k, _EVERYTHING)
+        found = self._engine.bm25.search_words(terms, k, _EVERYTHING)
         return Candidates(self._rows.take(found.ids), found.scores)
 
     async def nearest(self, vector: FloatArray, k: int) -> IdArray:
