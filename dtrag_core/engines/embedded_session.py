@@ -9,7 +9,7 @@ import numpy as np
 
 from dtrag_core.engines.generations import Generation
 from dtrag_core.errors import EmbeddingError
-from dtrag_core.index.bm25_segments import QueryBatch, QueryTerms
+from dtrag_core.index.bm25_segments import QueryBatch
 from dtrag_core.index.snapshot import Snapshot
 from dtrag_core.index.topk import merge
 from dtrag_core.index.vectors import VectorIndex
@@ -39,7 +39,6 @@ class EmbeddedSession:
         self._snapshot = generation.snapshot
         self._vectors = vectors(generation.snapshot, switches)
         self._analysed: tuple[str, Sequence[str]] | None = None
-        self._resolved: tuple[str, QueryTerms] | None = None
         self._analysed_batch: tuple[Sequence[str], QueryBatch] | None = None
 
     def bm25_leg(self, query: str, depth: int, mask: Mask | None) -> Candidates:
@@ -59,7 +58,8 @@ class EmbeddedSession:
         self, query: str, depth: int, mask: Mask | None, shards: int
     ) -> Sequence[Callable[[], Candidates]]:
         """Return the BM25 leg cut into jobs that share no row; `merge` puts them together."""
-        terms, search = self._terms(query), self._snapshot.bm25.search_shard
+        bm25 = self._snapshot.bm25
+        terms, search = bm25.query_terms(self._tokens(query)), bm25.search_shard
         return [
             partial(search, terms, depth, _allowed(mask), shard, shards) for shard in range(shards)
         ]
@@ -81,7 +81,7 @@ class EmbeddedSession:
 
     def bm25_scores(self, query: str, ids: IdArray) -> FloatArray:
         """Return the exact BM25 score float32[n] of each id."""
-        return self._snapshot.bm25.scores(self._terms(query), ids)
+        return self._snapshot.bm25.word_scores(self._tokens(query), ids)
 
     def cosine_scores(self, vector: FloatArray, ids: IdArray) -> FloatArray:
         """Return the cosine float32[n] of each id."""
@@ -139,13 +139,6 @@ class EmbeddedSession:
         if analysed is None or analysed[0] != query:
             self._analysed = analysed = (query, self._analyzer.tokens(query))
         return analysed[1]
-
-    def _terms(self, query: str) -> QueryTerms:
-        resolved = self._resolved
-        if resolved is None or resolved[0] != query:
-            terms = self._snapshot.bm25.query_terms(self._tokens(query))
-            self._resolved = resolved = (query, terms)
-        return resolved[1]
 
     def _batch(self, queries: Sequence[str]) -> QueryBatch:
         if self._analysed_batch is None or self._analysed_batch[0] is not queries:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import uncounted
 from dtrag_core.index.bm25_selection import best_of, reached_by, threshold
+from dtrag_core.index.bm25_terms import resolve
 from dtrag_core.index.bm25_views import Held, Table, views
 from dtrag_core.index.postings import (
     BLOCK,
@@ -128,6 +129,15 @@ def score(
         for which in range(count):
             scores[places[which]] = found[which]
     return scores
+
+
+@numba.njit(cache=True, nogil=True)
+def score_words(
+    table: Table, words: tuple[bytes, int, int], live_rows: int, average_length: float, ids: IdArray
+) -> FloatArray:
+    """Return what `score` does for words, given as `resolve` takes them."""
+    numbers, weights = resolve(table, words[0], words[1], words[2], live_rows)
+    return score(table, numbers, weights, average_length, ids)
 
 
 @uncounted

@@ -21,7 +21,7 @@ from dtrag_core.errors import InvalidRequestError
 from dtrag_core.index.bm25_batch import resolve_batch, score_batch, search_batch
 from dtrag_core.index.bm25_kernel import search, search_words
 from dtrag_core.index.bm25_memory import Scratch
-from dtrag_core.index.bm25_scores import score
+from dtrag_core.index.bm25_scores import score, score_words
 from dtrag_core.index.bm25_selection import best_of
 from dtrag_core.index.bm25_terms import joined_words, resolve, resolve_part
 from dtrag_core.index.bm25_views import table_row
@@ -249,6 +249,13 @@ class BM25Index:
         """Return the exact score float32[n] of any rows, 0 where no term occurs."""
         scores: FloatArray = score(
             self._table, query.numbers, query.weights, self._average_length, ids
+        )
+        return scores
+
+    def word_scores(self, tokens: Sequence[str], ids: IdArray) -> FloatArray:
+        """Return what `scores` does for an analysed query, in one call of a kernel."""
+        scores: FloatArray = score_words(
+            self._table, joined_words(tokens), self._live_rows, self._average_length, ids
         )
         return scores
 

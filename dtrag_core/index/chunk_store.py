@@ -1,7 +1,7 @@
 """Chunks on disk: an Arrow file, memory-mapped, read only for the rows that are shown."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -80,11 +80,14 @@ class _Column:
 
     def __init__(self, column: pa.Array) -> None:
         _, ends, data = column.buffers()
-        self._ends = memoryview(ends).cast("i") if len(column) else memoryview(b"")
-        self._data = memoryview(data) if data is not None else memoryview(b"")
+        self.parts = (
+            memoryview(ends).cast("i") if len(column) else memoryview(b""),
+            memoryview(data) if data is not None else memoryview(b""),
+        )
 
     def __getitem__(self, row: int) -> bytes:
-        return bytes(self._data[self._ends[row] : self._ends[row + 1]])
+        ends, data = self.parts
+        return bytes(data[ends[row] : ends[row + 1]])
 
 
 def _integers(column: pa.Array) -> NDArray[np.int32]:
@@ -134,14 +137,18 @@ class ChunkStore:
             json.loads(attributes) if attributes else {},
         )
 
-    def name(self, number: int) -> str:
-        """Return the dataset's id of a row's chunk."""
-        batch, row = divmod(number, ROWS_A_BATCH)
-        return self._ids[batch][row].decode()
+    def names(self, numbers: Iterable[int]) -> list[str]:
+        """Return the dataset's ids of these rows' chunks."""
+        found = []
+        for number in numbers:
+            ends, data = self._ids[number // ROWS_A_BATCH].parts
+            row = number % ROWS_A_BATCH
+            found.append(str(data[ends[row] : ends[row + 1]], "utf-8"))
+        return found
 
     def ids(self) -> list[str]:
         """Return the dataset's id of every chunk, by row."""
-        return [self.name(row) for row in range(len(self))]
+        return self.names(range(len(self)))
 
     def text_bytes(self, number: int) -> int:
         """Return the size in bytes of a row's text, without reading it."""

@@ -63,7 +63,10 @@ class Snapshot:
 
     def names(self, ids: IdArray) -> list[str]:
         """Return the dataset's ids of these rows."""
-        return [self.segments[part].files.store.name(row) for part, row in self._places(ids)]
+        if len(self.segments) == 1:
+            return self.segments[0].files.store.names(ids.tolist())
+        places = self._places(ids)
+        return [self.segments[part].files.store.names((row,))[0] for part, row in places]
 
     def text_bytes(self, ids: IdArray) -> list[int]:
         """Return the size in bytes of each of these rows' texts, without reading them."""

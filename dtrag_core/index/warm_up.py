@@ -21,6 +21,7 @@ def warm_up(snapshot: Snapshot) -> None:
     query = snapshot.bm25.query_terms(words)
     snapshot.bm25.search(query, 1, np.ones(snapshot.rows, np.bool_))
     snapshot.bm25.scores(query, first)
+    snapshot.bm25.word_scores(words, first)
     vector = np.zeros(snapshot.manifest.dimension, np.float32)
     for vectors in _one_row_indexes(snapshot):
         for mask in (_EVERYTHING, np.ones(1, np.bool_)):

@@ -151,6 +151,7 @@ def test_top_k_is_the_exhaustive_one(
 
     everyone = np.arange(len(corpus), dtype=np.int32)
     scores = index.scores(terms, everyone)
+    assert index.word_scores(query, everyone).tolist() == scores.tolist()
     assert scores[found.ids].tolist() == found.scores.tolist()
     for shards in (2, 5):
         parts = [index.search_shard(terms, k, EVERYTHING, each, shards) for each in range(shards)]
