@@ -26,8 +26,8 @@ Which rows are looked at decides how fast it is: few, found by bounds (Mallia, S
   others from their few postings, `bm25_query`) bounds what a row there can reach (`bm25_ranges`).
   Ranges that cannot reach theta are passed over. Those that can reach most, in all segments, are
   looked at first, so that theta has all but its final value before most of the work begins.
-- *Sweeping*: if most ranges of a block are left then, its postings are all added up
-  (`bm25_sweeping`).
+- *Sweeping*: if most ranges of a block are still left when the best ones were looked at, all its
+  postings are added up (`bm25_sweeping`).
 - *Parts* of ranges, 32 rows, are bounded likewise, of ranges that are left.
 - What is left is summed up, range by range, in the first cache level (`bm25_looking`).
 - Of a corpus of few rows all are summed up at once (`bm25_few`).
@@ -68,7 +68,9 @@ from dtrag_core.types import FloatArray, IdArray, Mask
 # About so many ranges are looked at first, then _GROWTH times as many, and so on.
 _FIRST: Final = 8
 _GROWTH: Final = 16
-_MOST: Final = 8  # sweeping is thought of if one range in so many is left
+_MOST: Final = 3  # sweeping is thought of if more than one range in so many is left after the first
+SWEEPABLE: Final = 512
+"""Of so many ranges at most: of more, the first say too little of theta, and no cache holds all."""
 _ALL_TILES: Final = 1 << 32
 _ROUNDING: Final = 2.0**-22  # of a float32 sum, relative, for each term
 
@@ -242,7 +244,8 @@ def _promising_rows(
             return rows[:found], most[:found]
         level = level_of(bounds, size, cutoff, maxima) if passing > 2 * size else cutoff
         rows, most, found = _looked_at(ranges, level, rows, most, found)
-        if size == _FIRST and reaching(bounds, threshold(best) - margin) * _MOST > len(bounds):
+        left = reaching(bounds, threshold(best) - margin) if len(bounds) <= SWEEPABLE else 0
+        if size == _FIRST and left > len(bounds) // _MOST:
             rows, most, found = _swept(ranges, rows, most, found)
         size *= _GROWTH
 

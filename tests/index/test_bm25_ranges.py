@@ -1,9 +1,10 @@
-"""BM25 over a block and more, and over just few enough rows: searches against all rows' scores."""
+"""BM25 over few rows, over a block and more, and over too many to sweep, against all scores."""
 
 import numpy as np
 import pytest
 
 from dtrag_core.index.bm25_few import FEW
+from dtrag_core.index.bm25_kernel import SWEEPABLE
 from dtrag_core.index.bm25_ranges import level_of
 from dtrag_core.index.bm25_segments import BM25Index
 from dtrag_core.index.lanes import LANES
@@ -13,6 +14,7 @@ from dtrag_core.types import Mask
 from tests.index.test_bm25_segments import EVERYTHING, build
 
 ROWS = BLOCK + 3 * RANGE + 7
+NEVER_SWEPT = (SWEEPABLE + 2) * RANGE + 7
 QUERIES = [
     "w9 w14 w25",  # frequent alone
     "w9 w14 rare w25 w40",  # of what is rare, peaks are made for the query
@@ -24,7 +26,9 @@ QUERIES = [
 
 
 @pytest.fixture(
-    scope="module", params=[(ROWS, 1), (ROWS, 3), (FEW * RANGE, 1), (FEW * RANGE - 999, 3)], ids=str
+    scope="module",
+    params=[(ROWS, 1), (ROWS, 3), (FEW * RANGE, 1), (FEW * RANGE - 999, 3), (NEVER_SWEPT, 3)],
+    ids=str,
 )
 def index(request: pytest.FixtureRequest) -> BM25Index:
     """Words by Zipf's law, "rare" in few rows, "clustered" in two ranges, a deleted tenth."""
