@@ -141,10 +141,11 @@ class EmbeddedSession:
         return analysed[1]
 
     def _batch(self, queries: Sequence[str]) -> QueryBatch:
-        if self._analysed_batch is None or self._analysed_batch[0] is not queries:
+        analysed = self._analysed_batch
+        if analysed is None or analysed[0] is not queries:
             tokens = [self._analyzer.tokens(query) for query in queries]
-            self._analysed_batch = (queries, self._snapshot.bm25.query_batch(tokens))
-        return self._analysed_batch[1]
+            self._analysed_batch = analysed = (queries, self._snapshot.bm25.query_batch(tokens))
+        return analysed[1]
 
     def _has_direction(self, vector: FloatArray) -> bool:
         length = float(np.vdot(vector, vector))

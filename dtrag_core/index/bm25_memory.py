@@ -15,16 +15,16 @@ from dtrag_core.index.addresses import CACHE_LINE
 from dtrag_core.index.bm25_few import FEW
 from dtrag_core.index.bm25_query import MADE_BYTES
 from dtrag_core.index.bm25_ranges import AT_ONCE
-from dtrag_core.index.bm25_sweeping import WINDOW
+from dtrag_core.index.bm25_sweeping import NOTED, WINDOW
 from dtrag_core.index.lanes import LANES
 from dtrag_core.index.postings import BLOCK, PARTS, RANGE, Bytes
 from dtrag_core.types import FloatArray, IdArray
 
 _LINE: Final = CACHE_LINE // 4
 # One to spare, and whole cache lines.
-_PARTS: Final = max((AT_ONCE + 2) * PARTS, FEW * RANGE // LANES)
+_BOUNDS: Final = max((AT_ONCE + 2) * PARTS, FEW * RANGE // LANES, NOTED)
 _NOTED: Final = 2 * BLOCK  # what a step may find, and as much of the steps before
-_FIXED: Final = BLOCK + WINDOW + _PARTS + 2 * _NOTED
+_FIXED: Final = BLOCK + WINDOW + _BOUNDS + 2 * _NOTED
 _MADE: Final = 16
 """Of so many terms that are not frequent, what is made for a query has room here."""
 _EIGHT: Final = LANES + 1 + LANES // 4 + LANES * _MADE * MADE_BYTES // 4  # for eight ranges
@@ -35,8 +35,8 @@ class Memory(NamedTuple):
 
     marks: float32[BLOCK], sums: float32[WINDOW], 0 before and after each use. Marks are also the
         sums of all rows, where they are few.
-    parts: float32[(AT_ONCE + 1) * PARTS, and FEW * RANGE / LANES, or more], bounds of parts of
-        ranges, or the largest sums of some rows each.
+    parts: float32[(AT_ONCE + 1) * PARTS, FEW * RANGE / LANES and NOTED, or more]: bounds of parts
+        of ranges, the largest sums of some rows each, or what is noted in sweeping.
     rows, most: int32, float32[2 * BLOCK], the first candidates' room.
     ranges: float32[n], bounds of all segments' ranges. maxima: float32[n / LANES].
     peaks: uint8[n]. made: uint8[n * MADE_BYTES * 16].
@@ -67,7 +67,7 @@ class Scratch(threading.local):
 @numba.njit(cache=True, nogil=True)
 def cut(buffer: FloatArray) -> Memory:
     """Return the arrays of a buffer."""
-    few, noted = buffer[BLOCK : BLOCK + WINDOW + _PARTS], buffer[_FIXED - 2 * _NOTED : _FIXED]
+    few, noted = buffer[BLOCK : BLOCK + WINDOW + _BOUNDS], buffer[_FIXED - 2 * _NOTED : _FIXED]
     eights = (len(buffer) - _FIXED) // _EIGHT
     rest = buffer[_FIXED + eights * (LANES + 1) :].view(np.uint8)
     return Memory(

@@ -25,6 +25,8 @@ from dtrag_core.types import FloatArray, IdArray, Mask
 _RANGES: Final = 16
 WINDOW: Final = _RANGES * RANGE
 _PARTS: Final = _RANGES * PARTS
+NOTED: Final = 2 * _PARTS + WINDOW // LANES + 1
+"""So many bounds of parts and numbers of eights are noted of a window."""
 # What takes as long as passing over so many postings: a term of a range that is gone to, and the
 # rest of sweeping for each range.
 _GONE_TO: Final = 20
@@ -53,14 +55,14 @@ def sweep(
 
     bounds: float32[ranges or more], what a row of each range of the segment can reach; those of the
         block are cleared if it is swept.
-    parts: float32[3 * WINDOW / LANES + 1 or more], places: int64[m or more], both overwritten.
+    parts: float32[NOTED or more], places: int64[m or more], both overwritten.
     sums: float32[WINDOW], 0 before and after. Other arguments as of `bm25_looking.look_at`; there
         must be room for all rows of the block.
 
     Return how many rows are taken down now.
     """
-    first = np.int64(block * BLOCK_RANGES)
-    here = bounds[first : min(first + BLOCK_RANGES, held.ranges)]
+    first_range = np.int64(block * BLOCK_RANGES)
+    here = bounds[first_range : min(first_range + BLOCK_RANGES, held.ranges)]
     postings = np.int64(0)
     for term in range(terms.sparse[segment]):
         slot = terms.slots[segment, term] + block
@@ -74,10 +76,10 @@ def sweep(
         bring_postings_in(held, places[term], end)
     for start in range(0, len(here), _RANGES):
         some = here[start : min(start + _RANGES, len(here))]
-        _bound_parts(segment, terms, first + start, len(some), parts)
+        _bound_parts(segment, terms, first_range + start, len(some), parts)
         _add_up(held, segment, terms, block, np.uint64(start * RANGE), places, sums)
         found = _look_at(
-            held, segment, terms, (first + start) * RANGE, some, parts, mask, live,
+            held, segment, terms, (first_range + start) * RANGE, some, parts, mask, live,
             margin, best, sums, rows, most, found,
         )  # fmt: skip
         sums[: len(some) * RANGE] = 0
@@ -87,24 +89,24 @@ def sweep(
 
 @numba.njit(inline="always")
 def _bound_parts(
-    segment: int, terms: Terms, first: np.int64, ranges: int, parts: FloatArray
+    segment: int, terms: Terms, first_range: np.int64, ranges: int, parts: FloatArray
 ) -> None:
     """Set what a row of each part can reach, and from _PARTS on what dense terms add to that."""
     for part in range(_PARTS):
         parts[part] = 0
     for term in range(terms.sparse[segment], terms.counts[segment]):
-        _add_peaks(segment, terms, term, first, ranges, parts)
+        _add_peaks(segment, terms, term, first_range, ranges, parts)
     for part in range(_PARTS):
         parts[_PARTS + part] = parts[part]
     for term in range(terms.sparse[segment]):
-        _add_peaks(segment, terms, term, first, ranges, parts)
+        _add_peaks(segment, terms, term, first_range, ranges, parts)
 
 
 @numba.njit(inline="always")
 def _add_peaks(
-    segment: int, terms: Terms, term: int, first: np.int64, ranges: int, parts: FloatArray
+    segment: int, terms: Terms, term: int, first_range: np.int64, ranges: int, parts: FloatArray
 ) -> None:
-    peaks, weight = terms.parts[segment, term] + first * PARTS, terms.weights[segment, term]
+    peaks, weight = terms.parts[segment, term] + first_range * PARTS, terms.weights[segment, term]
     for part in range(0, ranges * PARTS, PARTS):
         add_eight(parts, part, weight, peaks + part)
 
@@ -115,17 +117,20 @@ def _add_up(
     segment: int,
     terms: Terms,
     block: int,
-    first: np.uint64,
+    base: np.uint64,
     places: NDArray[np.int64],
     sums: FloatArray,
 ) -> None:
-    """Add the postings of sparse terms in a window, from `places` on, which then are after it."""
+    """Add the sparse terms' postings in a window, from `places` on, which then are after it.
+
+    base: the block's row that the window begins with.
+    """
     for term in range(terms.sparse[segment]):
         weight = terms.weights[segment, term]
         end = np.uint64(held.offsets[terms.slots[segment, term] + block + 1])
         place = np.uint64(places[term])
         while place < end:
-            row = np.uint64(held.ids[place]) - first
+            row = np.uint64(held.ids[place]) - base
             if row >= np.uint64(WINDOW):
                 break
             sums[row] += weight * np.float32(held.saturations[place])
@@ -150,7 +155,7 @@ def _look_at(
     most: FloatArray,
     found: int,
 ) -> int:
-    """Take down the rows of a window, which begins at `first`; see `sweep`."""
+    """Take down the rows of a window, whose first row in the segment this is; see `sweep`."""
     cutoff, count = threshold(best) - margin, 0
     eights = parts[2 * _PARTS :].view(np.int32)
     for which in range(len(bounds)):

@@ -8,7 +8,7 @@ from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import pointer
-from dtrag_core.index.postings import PARTS, RANKS, Bytes, Postings
+from dtrag_core.index.postings import PARTS, RANKS, TILE, Bytes, Postings
 from dtrag_core.index.vocabulary import Vocabulary
 from dtrag_core.types import IdArray
 
@@ -127,3 +127,13 @@ def views(table: Table, segment: int) -> Held:
         row[_SIZES + 6],
         ranges,
     )
+
+
+@numba.njit(cache=True, nogil=True)
+def rows_of(held: Held, passed: int, tiles: tuple[int, int]) -> tuple[int, int]:
+    """Return the first row of a segment that is in a shard, and that after the last.
+
+    passed: tiles of the segments before. tiles: the shard's first, and that after the last.
+    """
+    first = min(max(0, tiles[0] - passed) * TILE, held.rows)
+    return first, max(first, min((tiles[1] - passed) * TILE, held.rows))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dtrag_core.index.bm25_few import FEW
-from dtrag_core.index.bm25_kernel import SWEEPABLE
+from dtrag_core.index.bm25_promising import SWEEPABLE
 from dtrag_core.index.bm25_ranges import level_of
 from dtrag_core.index.bm25_segments import BM25Index
 from dtrag_core.index.lanes import LANES
@@ -94,6 +94,23 @@ def test_there_is_room_for_any_number_of_candidates() -> None:
     terms = index.query_terms(["a"])
     found = index.search(terms, 2 * BLOCK + 300, EVERYTHING)
     assert found.ids.tolist() == list(range(2 * BLOCK + 300))
+
+
+def test_sweeping_finds_every_row_once_and_has_room_for_them() -> None:
+    """A few strong ranges are looked at first; all others, of two blocks, are swept."""
+    rows = 2 * BLOCK
+    words = [[f"w{row % 24}"] for row in range(rows)]
+    for row in range(BLOCK, BLOCK + 16 * RANGE):
+        words[row] *= 2
+    index = build(words, drift=50.0)
+    terms = index.query_terms([f"w{number}" for number in range(24)])
+    scores = index.scores(terms, np.arange(rows, dtype=np.int32))
+    best = np.lexsort((np.arange(rows), -scores))
+    for shards in (1, 3):
+        parts = [index.search_shard(terms, rows, EVERYTHING, n, shards) for n in range(shards)]
+        found = merge(parts, rows)
+        assert found.ids.tolist() == best.tolist()
+        assert found.scores.tolist() == scores[best].tolist()
 
 
 @pytest.mark.parametrize("size", [64, 4096])
