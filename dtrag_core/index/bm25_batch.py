@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrag_core.index.bm25_kernel import search
+from dtrag_core.index.bm25_kernel import ALL_TILES, search
 from dtrag_core.index.bm25_scores import score
 from dtrag_core.index.bm25_terms import resolve_part
 from dtrag_core.index.bm25_views import Table
@@ -17,7 +17,7 @@ from dtrag_core.types import FloatArray, IdArray, Mask, Starts
 
 @numba.njit(cache=True, nogil=True)
 def resolve_batch(
-    table: Table, text: bytes, separator: int, starts: Starts, live_rows: int
+    table: Table, text: bytes, separator: int, starts: Starts
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], Starts]:
     """Return what `resolve` does for each of n queries: numbers, weights and starts of its terms.
 
@@ -29,7 +29,7 @@ def resolve_batch(
     letter, known = 0, 0
     for query in range(len(starts) - 1):
         count = starts[query + 1] - starts[query]
-        found, idf, _, letter = resolve_part(table, text, separator, letter, count, live_rows)
+        found, idf, _, letter = resolve_part(table, text, separator, letter, count)
         numbers[:, :, known : known + len(idf)] = found
         weights[known : known + len(idf)] = idf
         known += len(idf)
@@ -43,12 +43,8 @@ def search_batch(
     numbers: NDArray[np.int32],
     weights: NDArray[np.float64],
     starts: Starts,
-    average_length: float,
-    error: float,
     depths: NDArray[np.int64],
     mask: Mask,
-    live: Mask,
-    tiles: int,
     scratch: FloatArray,
 ) -> tuple[IdArray, FloatArray, Starts]:
     """Return what `search` does for each query: ids, scores and starts of its candidates.
@@ -66,13 +62,10 @@ def search_batch(
                 table,
                 numbers[:, :, first:last].copy(),
                 weights[first:last],
-                average_length,
-                error,
                 depths[query],
                 mask,
-                live,
                 0,
-                tiles,
+                ALL_TILES,
                 scratch,
             )
             ids[end : end + len(found)] = found
@@ -88,7 +81,6 @@ def score_batch(
     numbers: NDArray[np.int32],
     weights: NDArray[np.float64],
     starts: Starts,
-    average_length: float,
     ids: IdArray,
     ends: Starts,
 ) -> FloatArray:
@@ -97,7 +89,5 @@ def score_batch(
     for query in range(len(starts) - 1):
         terms, rows = slice(starts[query], starts[query + 1]), slice(ends[query], ends[query + 1])
         if rows.start < rows.stop:
-            scores[rows] = score(
-                table, numbers[:, :, terms].copy(), weights[terms], average_length, ids[rows]
-            )
+            scores[rows] = score(table, numbers[:, :, terms].copy(), weights[terms], ids[rows])
     return scores

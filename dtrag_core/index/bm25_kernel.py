@@ -51,11 +51,11 @@ from dtrag_core.index.bm25_memory import Memory, cut
 from dtrag_core.index.bm25_promising import promising_rows
 from dtrag_core.index.bm25_scores import rescored
 from dtrag_core.index.bm25_terms import resolve
-from dtrag_core.index.bm25_views import Table, rows_of, views
+from dtrag_core.index.bm25_views import Table, of_now, rows_of, views
 from dtrag_core.index.postings import RANKS, TILE
 from dtrag_core.types import FloatArray, IdArray, Mask
 
-_ALL_TILES: Final = 1 << 32
+ALL_TILES: Final = 1 << 32
 _ROUNDING: Final = 2.0**-22  # of a float32 sum, relative, for each term
 
 
@@ -64,11 +64,8 @@ def search(
     table: Table,
     numbers: NDArray[np.int32],
     weights: NDArray[np.float64],
-    average_length: float,
-    error: float,
     k: int,
     mask: Mask,
-    live: Mask,
     first_tile: int,
     last_tile: int,
     scratch: FloatArray,
@@ -81,12 +78,12 @@ def search(
     numbers: int32[segments, 3, m], of each query term its number in the segment, among its dense
         terms and among its frequent terms; -1 where there is none.
     weights: float64[m], idf * multiplicity; above 0.
-    average_length: of now. error: the largest error of a saturation, but for rounding.
-    mask, live: bool[rows of all segments], True where a row may be found; empty for all.
+    mask: bool[rows of all segments], True where a row may be found; empty for all.
     first_tile, last_tile: of all segments' tiles, the shard to search.
     scratch: see `bm25_memory`; of one call at a time.
     """
-    error += _ROUNDING * len(weights)
+    now = of_now(table)
+    live, error = now.live, now.error + _ROUNDING * len(weights)
     margin = np.float32(error * weights.sum())
     best = np.zeros(k + 1, np.float32)
     if len(mask) == 0 and len(live) == 0:
@@ -99,30 +96,31 @@ def search(
         rows, most = promising_rows(
             table, numbers, weights, tiles, mask, live, margin, best, memory
         )
-    return rescored(table, numbers, weights, average_length, best, rows, most, memory.marks)
+    return rescored(table, numbers, weights, best, rows, most, memory.marks)
 
 
 @numba.njit(cache=True, nogil=True)
 def search_words(
     table: Table,
-    words: tuple[bytes, int, int],
-    live_rows: int,
-    average_length: float,
-    error: float,
-    k: int,
-    live: Mask,
+    text: bytes,
+    separator: int,
+    count: int,
     scratch: FloatArray,
-) -> tuple[IdArray, FloatArray]:
-    """Return what `search` does in all rows for words, given as `resolve` takes them.
+    ids: IdArray,
+    scores: FloatArray,
+) -> int:
+    """Set ids and scores, int32[k] and float32[k], to what `search` finds in all rows for words.
 
-    Every argument and every array returned takes part of a microsecond: there are as few as can be.
+    Return how many there are. Words are given as `resolve` takes them. To make arrays here and
+    return them would take a microsecond longer, of which a search of few rows takes ten.
     """
-    numbers, weights = resolve(table, words[0], words[1], words[2], live_rows)
+    numbers, weights = resolve(table, text, separator, count)
     if len(weights) == 0:
-        return np.empty(0, np.int32), np.empty(0, np.float32)
-    return search(
-        table, numbers, weights, average_length, error, k, live[:0], live, 0, _ALL_TILES, scratch
-    )
+        return 0
+    everything = of_now(table).live[:0]
+    rows, best = search(table, numbers, weights, len(ids), everything, 0, ALL_TILES, scratch)
+    ids[: len(rows)], scores[: len(rows)] = rows, best
+    return len(rows)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dtrag_core.index.addresses import uncounted
 from dtrag_core.index.bm25_selection import best_of, reached_by, threshold
 from dtrag_core.index.bm25_terms import resolve
-from dtrag_core.index.bm25_views import Held, Table, views
+from dtrag_core.index.bm25_views import Held, Table, of_now, views
 from dtrag_core.index.postings import (
     BLOCK,
     PROBE,
@@ -54,7 +54,6 @@ def rescored(
     table: Table,
     numbers: NDArray[np.int32],
     weights: NDArray[np.float64],
-    average_length: float,
     best: FloatArray,
     rows: IdArray,
     most: FloatArray,
@@ -68,7 +67,7 @@ def rescored(
     rows, most: the candidates, rows of the index, and what each can score at most.
     marks: see `_score_rows`. Other arguments as of `bm25_kernel.search`.
     """
-    k = len(best) - 1
+    k, average_length = len(best) - 1, of_now(table).average_length
     ids, picked = np.empty(len(rows), np.int32), np.empty(len(rows) + 1, np.int32)
     scores = np.empty(len(rows), np.float32)
     first_cut = reached_by(most, k, threshold(best))
@@ -106,11 +105,10 @@ def score(
     table: Table,
     numbers: NDArray[np.int32],
     weights: NDArray[np.float64],
-    average_length: float,
     ids: IdArray,
 ) -> FloatArray:
     """Return the exact score float32[n] of any rows; arguments as of `search`."""
-    scores = np.zeros(len(ids), np.float32)
+    scores, average_length = np.zeros(len(ids), np.float32), of_now(table).average_length
     rows, places = np.empty(len(ids), np.int32), np.empty(len(ids), np.int64)
     found, no_marks = np.empty(len(ids), np.float32), np.empty(0, np.float32)
     room = _room_for(len(ids))
@@ -132,12 +130,10 @@ def score(
 
 
 @numba.njit(cache=True, nogil=True)
-def score_words(
-    table: Table, words: tuple[bytes, int, int], live_rows: int, average_length: float, ids: IdArray
-) -> FloatArray:
+def score_words(table: Table, text: bytes, separator: int, count: int, ids: IdArray) -> FloatArray:
     """Return what `score` does for words, given as `resolve` takes them."""
-    numbers, weights = resolve(table, words[0], words[1], words[2], live_rows)
-    return score(table, numbers, weights, average_length, ids)
+    numbers, weights = resolve(table, text, separator, count)
+    return score(table, numbers, weights, ids)
 
 
 @uncounted

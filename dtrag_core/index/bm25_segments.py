@@ -24,7 +24,7 @@ from dtrag_core.index.bm25_memory import Scratch
 from dtrag_core.index.bm25_scores import score, score_words
 from dtrag_core.index.bm25_selection import best_of
 from dtrag_core.index.bm25_terms import joined_words, resolve, resolve_part
-from dtrag_core.index.bm25_views import table_row
+from dtrag_core.index.bm25_views import Now, table_row
 from dtrag_core.index.lanes import LANES
 from dtrag_core.index.postings import TILE, Postings
 from dtrag_core.index.topk import joined
@@ -33,6 +33,7 @@ from dtrag_core.types import CandidateBatch, Candidates, FloatArray, IdArray, Ma
 
 _ALL: Mask = np.zeros(0, np.bool_)
 _NOTHING_REMOVED: NDArray[np.int32] = np.zeros(0, np.int32)
+_ID, _SCORE = np.dtype(np.int32), np.dtype(np.float32)
 _FEW = 100  # the allowed rows drive the search if they are fewer than one in so many
 
 
@@ -98,20 +99,16 @@ class BM25Index:
             _NOTHING_REMOVED if each.removed is None else each.removed for each in segments
         ]
         self._rows = sum(segment.postings.rows for segment in segments)
-        self._live_rows = sum(segment.live_rows for segment in segments)
-        length = sum(segment.live_length for segment in segments)
-        self._average_length = length / self._live_rows if length else 1.0
+        self._live = _live_rows(segments)
+        now = _now(segments, self._live)
         self._tiles = sum(map(_tiles, segments))
         ranges = [each.postings.range_starts.shape[1] for each in segments]
         self._scratch = Scratch(sum(-(-each // LANES) * LANES for each in ranges))
         table = [
-            table_row(each.postings, each.vocabulary, removed, each.first_row)
+            table_row(each.postings, each.vocabulary, removed, each.first_row, now)
             for each, removed in zip(segments, self._removed, strict=True)
         ]
         self._table = np.array(table, np.int64).reshape(len(segments), -1)
-        self._live = _live_rows(segments)
-        # Per unit of weight: see the kernel.
-        self._error = max((_error(each, self._average_length) for each in segments), default=0)
 
     @property
     def nbytes(self) -> int:
@@ -130,12 +127,12 @@ class BM25Index:
 
     def query_terms(self, tokens: Sequence[str]) -> QueryTerms:
         """Return the known terms of an analysed query; unknown tokens match nothing."""
-        return QueryTerms(*resolve(self._table, *joined_words(tokens), self._live_rows))
+        return QueryTerms(*resolve(self._table, *joined_words(tokens)))
 
     def weighted_terms(self, weights: Mapping[str, float]) -> QueryTerms:
         """Return the known terms with these weights instead of their idf; all above 0."""
         text, separator, count = joined_words(list(weights))
-        numbers, _, known, _ = resolve_part(self._table, text, separator, 0, count, self._live_rows)
+        numbers, _, known, _ = resolve_part(self._table, text, separator, 0, count)
         return QueryTerms(numbers, np.array(list(weights.values()), np.float64)[known])
 
     def search(self, query: QueryTerms, depth: int, mask: Mask) -> Candidates:
@@ -153,17 +150,12 @@ class BM25Index:
         depth = min(depth, self._rows)
         if len(mask) or not tokens or depth < 1:
             return self.search(self.query_terms(tokens), depth, mask)
-        found = search_words(
-            self._table,
-            joined_words(tokens),
-            self._live_rows,
-            self._average_length,
-            self._error,
-            depth,
-            self._live,
-            self._scratch.buffer,
+        text, separator, count = joined_words(tokens)
+        ids, scores = np.empty(depth, _ID), np.empty(depth, _SCORE)
+        found = search_words(self._table, text, separator, count, self._scratch.buffer, ids, scores)
+        return (
+            Candidates(ids, scores) if found == depth else Candidates(ids[:found], scores[:found])
         )
-        return Candidates(*found)
 
     def search_shard(
         self, query: QueryTerms, depth: int, mask: Mask, shard: int, shards: int
@@ -187,11 +179,8 @@ class BM25Index:
             self._table,
             query.numbers,
             query.weights,
-            self._average_length,
-            self._error,
             depth,
             mask,
-            self._live,
             first,
             last,
             self._scratch.buffer,
@@ -206,7 +195,6 @@ class BM25Index:
             text,
             separator,
             np.fromiter(accumulate(map(len, queries), initial=0), np.int64, len(queries) + 1),
-            self._live_rows,
         )
         return QueryBatch(numbers, weights, starts)
 
@@ -222,12 +210,8 @@ class BM25Index:
             batch.numbers,
             batch.weights,
             batch.starts,
-            self._average_length,
-            self._error,
             np.minimum(depths, self._rows),
             mask,
-            self._live,
-            self._tiles,
             self._scratch.buffer,
         )
         return CandidateBatch(found_ids, scores, starts)
@@ -239,7 +223,6 @@ class BM25Index:
             batch.numbers,
             batch.weights,
             batch.starts,
-            self._average_length,
             ids,
             starts,
         )
@@ -247,16 +230,12 @@ class BM25Index:
 
     def scores(self, query: QueryTerms, ids: IdArray) -> FloatArray:
         """Return the exact score float32[n] of any rows, 0 where no term occurs."""
-        scores: FloatArray = score(
-            self._table, query.numbers, query.weights, self._average_length, ids
-        )
+        scores: FloatArray = score(self._table, query.numbers, query.weights, ids)
         return scores
 
     def word_scores(self, tokens: Sequence[str], ids: IdArray) -> FloatArray:
         """Return what `scores` does for an analysed query, in one call of a kernel."""
-        scores: FloatArray = score_words(
-            self._table, joined_words(tokens), self._live_rows, self._average_length, ids
-        )
+        scores: FloatArray = score_words(self._table, *joined_words(tokens), ids)
         return scores
 
     def _best_of_few(
@@ -275,6 +254,15 @@ class BM25Index:
 
 def _tiles(segment: SegmentPostings) -> int:
     return -(-segment.postings.rows // TILE)
+
+
+def _now(segments: Sequence[SegmentPostings], live: Mask) -> Now:
+    """Return what a search needs to know of all segments together."""
+    live_rows = sum(segment.live_rows for segment in segments)
+    length = sum(segment.live_length for segment in segments)
+    average_length = length / live_rows if length else 1.0
+    error = max((_error(each, average_length) for each in segments), default=0)
+    return Now(live_rows, average_length, error, live)
 
 
 def _error(segment: SegmentPostings, average_length: float) -> float:

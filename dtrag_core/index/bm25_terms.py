@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.index.addresses import prefetch, uncounted
-from dtrag_core.index.bm25_views import Held, Table, views
+from dtrag_core.index.bm25_views import Held, Table, of_now, views
 from dtrag_core.index.postings import FREQUENT_SHARE, Integer, block_count, lower_bound
 from dtrag_core.index.vocabulary import encode, find, first_slot, hash_of
 
@@ -28,16 +28,16 @@ def joined_words(words: Sequence[str]) -> tuple[bytes, int, int]:
 
 @numba.njit(cache=True, nogil=True)
 def resolve(
-    table: Table, text: bytes, separator: int, count: int, live_rows: int
+    table: Table, text: bytes, separator: int, count: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Return the numbers and weights of the known words of a query, as `resolve_part` does."""
-    numbers, weights, _, _ = resolve_part(table, text, separator, 0, count, live_rows)
+    numbers, weights, _, _ = resolve_part(table, text, separator, 0, count)
     return numbers, weights
 
 
 @numba.njit(cache=True, nogil=True)
 def resolve_part(
-    table: Table, text: bytes, separator: int, start: int, count: int, live_rows: int
+    table: Table, text: bytes, separator: int, start: int, count: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64], int]:
     """Return the numbers int32[segments, 3, m] and weights float64[m] of m distinct known words.
 
@@ -46,7 +46,7 @@ def resolve_part(
     text: words with a separator after each but the last, of which `count` from `start` on are
     meant. Numbers are those in each segment, among its dense and among its frequent terms, -1 where
     there is none. A weight is how often the word occurs times ln(1 + (N - df + 0.5) / (df + 0.5));
-    N is `live_rows` and df the live rows that hold it.
+    N counts the live rows, and df those of them that hold it.
     """
     bounds, hashes = np.empty(count + 1, np.int64), np.empty(count, np.uint64)
     bounds[0] = start
@@ -63,6 +63,7 @@ def resolve_part(
     frequencies = np.zeros(count, np.int64)
     for segment in range(len(table)):
         _find_words(views(table, segment), text, bounds, hashes, numbers[segment], frequencies)
+    live_rows = of_now(table).live_rows
     weights, words, known = np.empty(count, np.float64), np.empty(count, np.int64), 0
     for word in range(count):
         frequency = frequencies[word]

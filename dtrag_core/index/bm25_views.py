@@ -1,4 +1,7 @@
-"""The postings of all segments as one argument of a kernel: a table of addresses."""
+"""The postings of all segments as one argument of a kernel: a table of addresses.
+
+Statistics of now are in it too: every argument takes a part of a microsecond.
+"""
 
 from typing import Any, Final, NamedTuple
 
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 from dtrag_core.index.addresses import pointer
 from dtrag_core.index.postings import PARTS, RANKS, TILE, Bytes, Postings
 from dtrag_core.index.vocabulary import Vocabulary
-from dtrag_core.types import IdArray
+from dtrag_core.types import IdArray, Mask
 
 Table = NDArray[np.int64]
 
@@ -34,7 +37,21 @@ _ARRAYS: Final = (
 _WORDS: Final = ("letters", "ends", "slots")
 _REMOVED: Final = len(_ARRAYS) + len(_WORDS)
 _SIZES: Final = _REMOVED + 1
-_FIELDS: Final = _SIZES + 13
+_NOW: Final = _SIZES + 13
+_FIELDS: Final = _NOW + 5
+
+
+class Now(NamedTuple):
+    """What a search needs to know of all segments together, as they are now.
+
+    error: the largest error of a saturation, but for rounding.
+    live: bool[rows of all segments], False for deleted rows; empty if nothing is deleted.
+    """
+
+    live_rows: int
+    average_length: float
+    error: float
+    live: Mask
 
 
 class Held(NamedTuple):
@@ -68,9 +85,14 @@ class Held(NamedTuple):
 
 
 def table_row(
-    postings: Postings, vocabulary: Vocabulary, removed: NDArray[np.int32], first_row: int
+    postings: Postings,
+    vocabulary: Vocabulary,
+    removed: NDArray[np.int32],
+    first_row: int,
+    now: Now,
 ) -> list[int]:
     """Return a segment's row of the table; the arrays must outlive it."""
+    shares = np.array([now.average_length, now.error], np.float64).view(np.int64)
     arrays: dict[str, NDArray[Any]] = postings.arrays()
     words: dict[str, NDArray[Any]] = vocabulary.arrays()
     return [
@@ -90,7 +112,20 @@ def table_row(
         len(removed),
         len(postings.frequent_terms),
         postings.range_starts.shape[1],
+        now.live_rows,
+        *shares.tolist(),
+        now.live.ctypes.data,
+        len(now.live),
     ]
+
+
+@numba.njit(cache=True, nogil=True)
+def of_now(table: Table) -> Now:
+    """Return what is so of all segments."""
+    row = table[0]
+    shares = row[_NOW + 1 : _NOW + 3].view(np.float64)
+    live = carray(pointer(row[_NOW + 3]), row[_NOW + 4], np.bool_)
+    return Now(row[_NOW], shares[0], shares[1], live)
 
 
 @numba.njit(cache=True, nogil=True)
