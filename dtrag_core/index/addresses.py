@@ -83,6 +83,30 @@ uint64_at: Any = _to_load(ir.IntType(64))
 """Within a kernel: the eight bytes at an address, as int64."""
 
 
+def _to_read(kind: Any) -> Any:  # noqa: ANN401
+    """Return an intrinsic that reads one of the numbers of a kind at an address."""
+
+    def typed(_: Any, address: Any, place: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ANN401
+        def generate(context: Any, builder: Any, __: Any, values: Any) -> Any:  # noqa: ANN401
+            first = builder.inttoptr(values[0], context.get_data_type(kind).as_pointer())
+            return builder.load(builder.gep(first, [values[1]]))
+
+        return kind(types.int64, types.int64), generate
+
+    return intrinsic(typed)
+
+
+uint8_of: Any = _to_read(types.uint8)
+"""Within a kernel: `uint8_of(address, place)` is one of the uint8 at an address.
+
+An array made of the address would do the same, but an `uncounted` kernel can make none.
+"""
+int32_of: Any = _to_read(types.int32)
+"""Likewise of int32."""
+float32_of: Any = _to_read(types.float32)
+"""Likewise of float32."""
+
+
 def _to_prefetch_at(_: Any, address: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ANN401
     """Ask for the cache line of an address."""
 

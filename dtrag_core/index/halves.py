@@ -24,10 +24,9 @@ from typing import Final, NamedTuple
 
 import numba
 import numpy as np
-from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
-from dtrag_core.index.addresses import Address, pointer
+from dtrag_core.index.addresses import Address, uint8_of, uncounted
 from dtrag_core.types import FloatArray
 
 _OFFSET: Final = 128
@@ -87,13 +86,11 @@ def most_left(length: float, dimension: int, surely: bool) -> float:
     return min(length, _SURE * length / root)
 
 
-@numba.njit(cache=True, nogil=True)
+@uncounted
 def restore(upper: Address, lower: Address, row: NDArray[np.int8]) -> None:
     """Set int8[2 * h] to the codes of the row with these addresses of its halves."""
     width = len(row) // 2
-    ups = carray(pointer(upper), width, np.uint8)
-    lows = carray(pointer(lower), width, np.uint8)
     for place in range(width):
-        up, low = np.uint8(ups[place]), np.uint8(lows[place])
+        up, low = uint8_of(upper, place), uint8_of(lower, place)
         row[place] = np.int8(np.uint8((np.uint8(up << 4) | (low & 15)) ^ _OFFSET))
         row[place + width] = np.int8(np.uint8(((up & 0xF0) | (low >> 4)) ^ _OFFSET))

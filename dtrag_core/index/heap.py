@@ -7,6 +7,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dtrag_core.index.addresses import uncounted
 from dtrag_core.types import FloatArray, IdArray
 
 
@@ -20,7 +21,7 @@ def empty_heaps(sizes: NDArray[np.int64]) -> tuple[NDArray[np.int32], FloatArray
     return np.full(shape, np.int32(-1)), np.full(shape, np.float32(-np.inf))
 
 
-@numba.njit(cache=True, nogil=True)
+@uncounted
 def replace_worst(ids: IdArray, scores: FloatArray, entry: int, score: np.float32) -> None:
     """Put an entry in the place of the worst one, the root: lowest score, then highest id."""
     ids[0] = entry
@@ -41,7 +42,7 @@ def sort_heap(ids: IdArray, scores: FloatArray) -> tuple[IdArray, FloatArray]:
     return ids[:filled], scores[:filled]
 
 
-@numba.njit(cache=True, nogil=True)
+@uncounted
 def _sift_down(ids: IdArray, scores: FloatArray, size: int) -> None:
     parent = 0
     while True:

@@ -27,6 +27,7 @@ from dtrag_core.index.ivf_scanning import (
     UPPER,
     Int32Array,
     Table,
+    bring_list_in,
     new_room,
     out_of_reach,
     scan_list,
@@ -107,16 +108,19 @@ def search_lists(
         # Every part scans these lists, to know what is good enough; the first one keeps them.
         ids, scores = empty_heaps(depths)
     length = np.sqrt(np.dot(vector, vector))
-    turn = 0
+    # What is good enough is known: which lists are scanned too, and the next is read ahead.
+    kept = 0
     for position in range(seed, len(nearest)):
         number = nearest[position]
         base = bases[0, number] * queries.scales[0]
-        if out_of_reach(base, reach * spreads[number] * length, worst):
-            continue
-        if turn % shards == shard:
-            scan_list(table, number, (0,), queries, bases, allowed, depths, ids, scores, room)
-            found += counts[1, number]
-        turn += 1
+        nearest[kept] = number
+        kept += not out_of_reach(base, reach * spreads[number] * length, worst)
+    for position in range(shard, kept, shards):
+        if position + shards < kept:
+            bring_list_in(table, nearest[position + shards], half_width(len(vector)))
+        number = nearest[position]
+        scan_list(table, number, (0,), queries, bases, allowed, depths, ids, scores, room)
+        found += counts[1, number]
     best, of = sort_heap(ids[0], scores[0])
     return best, of, found
 

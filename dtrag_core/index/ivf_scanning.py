@@ -15,10 +15,16 @@ from typing import Final
 
 import numba
 import numpy as np
-from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
-from dtrag_core.index.addresses import Address, pointer
+from dtrag_core.index.addresses import (
+    CACHE_LINE,
+    Address,
+    float32_of,
+    int32_of,
+    prefetch_at,
+    uncounted,
+)
 from dtrag_core.index.dot import half_dot
 from dtrag_core.index.halves import restore
 from dtrag_core.index.heap import replace_worst
@@ -30,6 +36,7 @@ UPPER, LOWER, SCALES, BOUNDS, FIRST_ROW, ROWS, FIELDS = range(7)
 _SEED_LISTS: Final = 2
 # Rows whose sums with a few queries are kept before they are looked at: 4 KiB.
 _BLOCK: Final = 256
+_SCALE_BYTES: Final = 4
 # More than a base in float32 is off by.
 _ROUNDING: Final = np.float32(1e-6)
 TOGETHER: Final = 4
@@ -47,7 +54,7 @@ def new_room(queries: Queries) -> Room:
     return np.empty((TOGETHER, _BLOCK), np.int32), np.empty(queries.rough.shape[1], np.int8)
 
 
-@numba.njit(cache=True, nogil=True)
+@uncounted
 def score(
     total: np.int32, scale: np.float32, base: np.float32, query_scale: np.float32
 ) -> np.float32:
@@ -56,7 +63,7 @@ def score(
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@uncounted
 def scan_list(
     table: Table,
     number: int,
@@ -80,27 +87,43 @@ def scan_list(
     codes, size = np.int64(queries.codes.ctypes.data), queries.codes.itemsize * 2 * width
     scales, limits = queries.scales, queries.limits
     for segment in range(len(table)):
-        bounds = carray(pointer(table[segment, BOUNDS]), number + 2, np.int32)
-        end = bounds[number + 1]
-        row_scales = carray(pointer(table[segment, SCALES]), end, np.float32)
-        for start in range(bounds[number], end, _BLOCK):
+        begin, end = _rows_of(table, segment, number)
+        for start in range(begin, end, _BLOCK):
             stop = min(start + _BLOCK, end)
             first = table[segment, FIRST_ROW] + start
             upper = table[segment, UPPER] + start * width
             lower = table[segment, LOWER] + start * width
+            row_scales = table[segment, SCALES] + start * _SCALE_BYTES
             some = allowed[first : first + stop - start]
             _multiply(upper, width, rough, which, some, sums[:, : stop - start])
             for place in range(len(which)):
                 query = which[place]
                 _take(
-                    sums[place, : stop - start], row_scales[start:stop], bases[query, number],
+                    sums[place, : stop - start], row_scales, bases[query, number],
                     (limits[query, 0], limits[query, 1]), codes + query * size, scales[query],
                     (upper, lower), first, some, heap_ids[query, : depths[query]],
                     heap_scores[query, : depths[query]], restored,
                 )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
+@uncounted
+def bring_list_in(table: Table, number: int, width: Address) -> None:
+    """Have the upper halves of a list's rows read while others are looked at."""
+    for segment in range(len(table)):
+        begin, end = _rows_of(table, segment, number)
+        upper = table[segment, UPPER]
+        for line in range(upper + begin * width, upper + end * width, CACHE_LINE):
+            prefetch_at(line)
+
+
+@uncounted
+def _rows_of(table: Table, segment: int, number: int) -> tuple[int, int]:
+    """Return the first row of a list in a segment, and that after its last."""
+    bounds = table[segment, BOUNDS]
+    return int(int32_of(bounds, number)), int(int32_of(bounds, number + 1))
+
+
+@uncounted
 def _multiply(
     upper: Address,
     width: Address,
@@ -121,10 +144,10 @@ def _multiply(
                 sums[place, row] = totals[place]
 
 
-@numba.njit(cache=True, nogil=True)
+@uncounted
 def _take(
     sums: Int32Array,
-    scales: FloatArray,
+    scales: Address,
     base: np.float32,
     limits: tuple[np.float32, np.float32],
     codes: Address,
@@ -148,7 +171,7 @@ def _take(
     promising = np.int32(0)
     for row in range(len(sums)):
         # Most often there is none: counted without a branch, eight at a time.
-        bound = (np.float32(sums[row]) * slope + offset) * scales[row] + most
+        bound = (np.float32(sums[row]) * slope + offset) * float32_of(scales, row) + most
         promising = np.int32(promising + np.int32(not bound < worst))
     if promising == 0:
         return
@@ -157,11 +180,13 @@ def _take(
     width = np.int64(len(restored) // 2)
     row_codes = np.int64(restored.ctypes.data)
     for row in range(len(sums)):
-        bound = (np.float32(sums[row]) * slope + offset) * scales[row] + most
+        bound = (np.float32(sums[row]) * slope + offset) * float32_of(scales, row) + most
         if bound < worst or not (everything or allowed[row]):
             continue
         restore(upper + row * width, lower + row * width, restored)
-        found = score(product(row_codes, codes, 2 * width), scales[row], base, query_scale)
+        found = score(
+            product(row_codes, codes, 2 * width), float32_of(scales, row), base, query_scale
+        )
         # Rows come in the order of lists, not of ids: of two equals the later may be the better.
         if found > worst or (found == worst and first + row < heap_ids[0]):
             replace_worst(heap_ids, heap_scores, first + row, found)
@@ -194,7 +219,7 @@ def scan_seeds(
     return seed, found
 
 
-@numba.njit(cache=True, nogil=True)
+@uncounted
 def out_of_reach(base: np.float32, gain: float, worst: np.float32) -> bool:
     """Return whether a list is passed over: it lacks more to `worst` than its rows may bring.
 
