@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtrag_core.errors import InvalidRequestError
-from dtrag_core.types import FloatArray, Fusion, IdArray
+from dtrag_core.types import Candidates, FloatArray, Fusion, IdArray
 
 BM25_MINIMUM: Final = 0.0
 
@@ -47,24 +47,29 @@ def _ranks_in(ranking: IdArray, ids: IdArray) -> NDArray[np.int32]:
 @numba.njit(cache=True, nogil=True)
 def union_of_few(first: IdArray, second: IdArray, cap: int) -> tuple[IdArray, NDArray[np.int32]]:
     """Return the same by comparing each with all: the quickest way for a few hundred."""
+    in_second, in_first = _ranks_of(first, second), _ranks_of(second, first)
     most = min(cap, len(first) + len(second))
-    union = np.empty(most, np.int32)
-    ranks = np.full((2, most), -1, np.int32)
-    found = 0
-    for rank in range(max(len(first), len(second))):
-        for which, ranking in enumerate((first, second)):
-            if rank >= len(ranking):
-                continue
-            place = 0
-            while place < found and union[place] != ranking[rank]:
-                place += 1
-            if place == found:
-                if found == most:
-                    continue
-                union[found] = ranking[rank]
-                found += 1
-            ranks[which, place] = rank
+    union, ranks, found = np.empty(most, np.int32), np.empty((2, most), np.int32), 0
+    for turn in range(max(len(first), len(second))):
+        if turn < len(first) and found < most and not 0 <= in_second[turn] < turn:
+            union[found], ranks[0, found], ranks[1, found] = first[turn], turn, in_second[turn]
+            found += 1
+        if turn < len(second) and found < most and not 0 <= in_first[turn] <= turn:
+            union[found], ranks[0, found], ranks[1, found] = second[turn], in_first[turn], turn
+            found += 1
     return union[:found], ranks[:, :found].copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def _ranks_of(ids: IdArray, ranking: IdArray) -> NDArray[np.int32]:
+    """Return int32[n], the rank of each id in a ranking, -1 where it is not in it."""
+    ranks = np.empty(len(ids), np.int32)
+    for which in range(len(ids)):
+        found = np.int32(-1)
+        for rank in range(len(ranking)):  # without a branch, eight at a time
+            found = max(found, np.int32(rank) if ranking[rank] == ids[which] else np.int32(-1))
+        ranks[which] = found
+    return ranks
 
 
 @numba.njit(cache=True, nogil=True)
@@ -85,12 +90,34 @@ def known_scores(
     return scores, np.flatnonzero(ranks[0] < 0), np.flatnonzero(ranks[1] < 0)
 
 
+def union_with_scores(
+    first: Candidates, second: Candidates, cap: int
+) -> tuple[IdArray, FloatArray, NDArray[np.int64], NDArray[np.int64]]:
+    """Return the ids int32[m] of `union_by_rank`, and what `known_scores` knows of them."""
+    if len(first.ids) + len(second.ids) <= _FEW:
+        few: tuple[IdArray, FloatArray, NDArray[np.int64], NDArray[np.int64]] = (
+            union_of_few_with_scores(first.ids, first.scores, second.ids, second.scores, cap)
+        )
+        return few
+    ids, ranks = union_by_rank(first.ids, second.ids, cap)
+    return ids, *known_scores(ranks, first.scores, second.scores)
+
+
+@numba.njit(cache=True, nogil=True)
+def union_of_few_with_scores(
+    first: IdArray, first_scores: FloatArray, second: IdArray, second_scores: FloatArray, cap: int
+) -> tuple[IdArray, FloatArray, NDArray[np.int64], NDArray[np.int64]]:
+    """Return what `union_with_scores` does."""
+    ids, ranks = union_of_few(first, second, cap)
+    scores, no_first, no_second = known_scores(ranks, first_scores, second_scores)
+    return ids, scores, no_first, no_second
+
+
 def warm_up() -> None:
     """Run every kernel once, so that no search pays for loading one."""
-    ids, scores = np.zeros(1, np.int32), np.ones(1, np.float32)
-    _, ranks = union_of_few(ids, ids, 1)
-    known_scores(ranks, scores, scores)
-    order_by_score(ids, weighted_sum(scores, scores, 0.5, 0.0), scores, 1)
+    one = Candidates(np.zeros(1, np.int32), np.ones(1, np.float32))
+    ids, scores, _, _ = union_with_scores(one, one, 1)
+    fuse_best(ids, scores, Fusion(), 0.0, 1)
 
 
 def check_fusion(fusion: Fusion) -> None:
@@ -141,6 +168,44 @@ def weighted(
         share = np.float32(1) - bm25_weight
         fused += share * ((cosine - cosine_min) / (most_cosine - cosine_min))
     return fused
+
+
+def fuse_best(
+    ids: IdArray, scores: FloatArray, fusion: Fusion, cosine_min: float, topk: int
+) -> tuple[IdArray, FloatArray]:
+    """Return the ids int32[n] of the `topk` best by `fuse` and `order_by_score`.
+
+    And float32[3, n]: their fused scores, BM25 and cosine; of all, `scores` float32[2, m] holds the
+    last two.
+    """
+    bm25, cosine = scores
+    if fusion.method == "weighted" and len(ids) <= _FEW:
+        few: tuple[IdArray, FloatArray] = fuse_best_of_few(
+            ids, bm25, cosine, float(fusion.bm25_weight), cosine_min, min(topk, len(ids))
+        )
+        return few
+    fused = fuse(bm25, cosine, fusion, cosine_min)
+    best = order_by_score(ids, fused, cosine, topk)
+    return ids[best], np.stack((fused, bm25, cosine))[:, best]
+
+
+@numba.njit(cache=True, nogil=True)
+def fuse_best_of_few(
+    ids: IdArray,
+    bm25: FloatArray,
+    cosine: FloatArray,
+    bm25_weight: float,
+    cosine_min: float,
+    count: int,
+) -> tuple[IdArray, FloatArray]:
+    """Return what `fuse_best` does, by the weighted sum."""
+    fused = weighted(bm25, cosine, np.float32(bm25_weight), np.float32(cosine_min))
+    best_ids, best_scores = np.empty(count, np.int32), np.empty((3, count), np.float32)
+    for place, which in enumerate(first_of_few(ids, fused, cosine, count)):
+        best_ids[place] = ids[which]
+        best_scores[0, place] = fused[which]
+        best_scores[1, place], best_scores[2, place] = bm25[which], cosine[which]
+    return best_ids, best_scores
 
 
 def reciprocal_ranks(bm25: FloatArray, cosine: FloatArray, rrf_k: int) -> FloatArray:

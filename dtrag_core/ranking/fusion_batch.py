@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dtrag_core.ranking.fusion import first_of_few, known_scores, union_of_few, weighted
+from dtrag_core.ranking.fusion import first_of_few, union_of_few_with_scores, weighted
 from dtrag_core.types import CandidateBatch, FloatArray, IdArray, Starts
 
 
@@ -96,10 +96,10 @@ def _union(
     for query in range(len(caps)):
         worded = slice(bm25_starts[query], bm25_starts[query + 1])
         near = slice(vector_starts[query], vector_starts[query + 1])
-        union, ranks = union_of_few(bm25_ids[worded], vector_ids[near], caps[query])
-        scores, lacks_bm25, lacks_cosine = known_scores(
-            ranks, bm25_scores[worded], vector_scores[near]
-        )
+        union, scores, lacks_bm25, lacks_cosine = union_of_few_with_scores(
+            bm25_ids[worded], bm25_scores[worded], vector_ids[near], vector_scores[near],
+            caps[query],
+        )  # fmt: skip
         begin, first, second = starts[0, query], starts[1, query], starts[2, query]
         here = slice(begin, begin + len(union))
         ids[here], bm25[here], cosine[here] = union, scores[0], scores[1]

@@ -9,7 +9,7 @@ import numpy as np
 from dtrag_core.engines.base import Session
 from dtrag_core.errors import MemoryBudgetError
 from dtrag_core.optimization.legs import LegsOutcome
-from dtrag_core.ranking.fusion import fuse, known_scores, order_by_score, union_by_rank
+from dtrag_core.ranking.fusion import fuse_best, union_with_scores
 from dtrag_core.search.request import SearchRequest
 from dtrag_core.types import Candidates, Chunk, FloatArray, Hit, IdArray
 
@@ -31,14 +31,15 @@ class Ranked:
 def rank(session: Session, request: SearchRequest, legs: LegsOutcome) -> Ranked:
     """Return the best of both legs' candidates, every one of them with both exact scores."""
     params = request.params
-    ids, ranks = union_by_rank(legs.bm25.ids, legs.vector.ids, params.rerank_candidates)
-    scores, no_bm25, no_cosine = known_scores(ranks, legs.bm25.scores, legs.vector.scores)
+    ids, scores, no_bm25, no_cosine = union_with_scores(
+        legs.bm25, legs.vector, params.rerank_candidates
+    )
     bm25, cosine = scores
     if len(no_bm25):
         bm25[no_bm25] = session.bm25_scores(request.query, ids[no_bm25])
     if len(no_cosine):
         cosine[no_cosine] = session.cosine_scores(legs.embedding, ids[no_cosine])
-    return _best(session, request, ids, bm25, cosine)
+    return _best(session, request, ids, scores)
 
 
 def rank_by_one_leg(
@@ -53,25 +54,17 @@ def rank_by_one_leg(
         raise found
     nothing, unknown = np.zeros(len(found), np.float32), np.float32(np.nan)
     by_bm25 = found is bm25
-    ranked = _best(
-        session,
-        request,
-        found.ids,
-        found.scores if by_bm25 else nothing,
-        nothing if by_bm25 else found.scores,
-    )
+    scores = np.stack((found.scores, nothing) if by_bm25 else (nothing, found.scores))
+    ranked = _best(session, request, found.ids, scores)
     missing = np.full(len(ranked.ids), unknown)
     if by_bm25:
         return Ranked(ranked.ids, ranked.fused, ranked.bm25, missing)
     return Ranked(ranked.ids, ranked.fused, missing, ranked.cosine)
 
 
-def _best(
-    session: Session, request: SearchRequest, ids: IdArray, bm25: FloatArray, cosine: FloatArray
-) -> Ranked:
-    fused = fuse(bm25, cosine, request.fusion, session.info.cosine_min)
-    best = order_by_score(ids, fused, cosine, request.params.topk)
-    return Ranked(ids[best], fused[best], bm25[best], cosine[best])
+def _best(session: Session, request: SearchRequest, ids: IdArray, scores: FloatArray) -> Ranked:
+    best, of = fuse_best(ids, scores, request.fusion, session.info.cosine_min, request.params.topk)
+    return Ranked(best, *of)
 
 
 def check_budget(session: Session, ranked: Ranked, budget: int) -> int:

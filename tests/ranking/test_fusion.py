@@ -9,12 +9,14 @@ from dtrag_core.errors import InvalidRequestError
 from dtrag_core.ranking.fusion import (
     check_fusion,
     fuse,
+    fuse_best,
     order_by_score,
     union_by_rank,
     union_of_few,
+    union_with_scores,
     weighted_sum,
 )
-from dtrag_core.types import Fusion, IdArray
+from dtrag_core.types import Candidates, Fusion, IdArray
 
 FUSIONS = [Fusion("weighted", 0.4), Fusion("weighted", 0.0), Fusion("weighted", 1.0), Fusion("rrf")]
 SCORES = st.lists(
@@ -127,6 +129,42 @@ def test_the_union_of_many_is_that_of_few(seed: int, cap: int) -> None:
     a, b = (rng.permutation(1_500)[: rng.integers(400, 1_200)].astype(np.int32) for _ in range(2))
     for many, few in zip(union_by_rank(a, b, cap), union_of_few(a, b, cap), strict=True):
         assert many.tolist() == few.tolist()
+
+
+@given(st.integers(0, 10_000), st.sampled_from([30, 700]), st.integers(1, 60))
+def test_a_union_has_the_scores_of_both_rankings(seed: int, size: int, cap: int) -> None:
+    rng = np.random.default_rng(seed)
+    first, second = (
+        Candidates(
+            rng.permutation(2 * size)[:size].astype(np.int32), rng.random(size, dtype=np.float32)
+        )
+        for _ in range(2)
+    )
+    ids, scores, no_first, no_second = union_with_scores(first, second, cap)
+    assert ids.tolist() == union_by_rank(first.ids, second.ids, cap)[0].tolist()
+    for ranking, known, missing in ((first, scores[0], no_first), (second, scores[1], no_second)):
+        score_of = dict(zip(ranking.ids.tolist(), ranking.scores.tolist(), strict=True))
+        assert known.tolist() == [score_of.get(each, 0.0) for each in ids.tolist()]
+        assert ids[missing].tolist() == [each for each in ids.tolist() if each not in score_of]
+
+
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([0, 1, 40, 600]),
+    st.sampled_from([Fusion(), Fusion("weighted", 1), Fusion("rrf")]),
+    st.integers(1, 60),
+)
+def test_the_best_are_fused_and_put_in_order(
+    seed: int, size: int, fusion: Fusion, topk: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    ids = rng.permutation(size).astype(np.int32)
+    scores = rng.integers(0, 4, (2, size)).astype(np.float32)
+    best, of = fuse_best(ids, scores, fusion, 0.5, topk)
+    fused = fuse(scores[0], scores[1], fusion, 0.5)
+    places = order_by_score(ids, fused, scores[1], topk)
+    assert best.tolist() == ids[places].tolist()
+    np.testing.assert_array_equal(of, np.stack((fused, *scores))[:, places])
 
 
 @pytest.mark.parametrize(
