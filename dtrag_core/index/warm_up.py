@@ -5,12 +5,16 @@ from typing import Final
 
 import numpy as np
 
-from dtrag_core.index.halves import Codes
+from dtrag_core.index.halves import Codes, half_width
 from dtrag_core.index.ivf import Float32Segments, IVFVectors, SegmentVectors
 from dtrag_core.index.snapshot import Snapshot
 from dtrag_core.types import Mask
 
 _EVERYTHING: Final[Mask] = np.zeros(0, np.bool_)
+
+# Numba imports what it knows of NumPy and SciPy before the first kernel runs. That takes as long as
+# opening an index of a million chunks, and belongs to importing: an index opens the quicker for it.
+half_width(0)
 
 
 def warm_up(snapshot: Snapshot) -> None:
