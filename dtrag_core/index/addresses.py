@@ -99,7 +99,8 @@ def _to_read(kind: Any) -> Any:  # noqa: ANN401
 uint8_of: Any = _to_read(types.uint8)
 """Within a kernel: `uint8_of(address, place)` is one of the uint8 at an address.
 
-An array made of the address would do the same, but an `uncounted` kernel can make none.
+The address is one such a number may have (`uint16_at` takes any). An array made of the address
+would do the same, but an `uncounted` kernel can make none.
 """
 int32_of: Any = _to_read(types.int32)
 """Likewise of int32."""

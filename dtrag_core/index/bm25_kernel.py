@@ -56,6 +56,7 @@ from dtrag_core.index.postings import RANKS, TILE
 from dtrag_core.types import FloatArray, IdArray, Mask
 
 ALL_TILES: Final = 1 << 32
+"""As the tile after the last: more than any index has."""
 _ROUNDING: Final = 2.0**-22  # of a float32 sum, relative, for each term
 
 
@@ -112,7 +113,7 @@ def search_words(
     """Set ids and scores, int32[k] and float32[k], to what `search` finds in all rows for words.
 
     Return how many there are. Words are given as `resolve` takes them. To make arrays here and
-    return them would take a microsecond longer, of which a search of few rows takes ten.
+    return them would take a microsecond longer, where a search of few rows takes ten in all.
     """
     numbers, weights = resolve(table, text, separator, count)
     if len(weights) == 0:

@@ -33,7 +33,7 @@ from dtrag_core.types import CandidateBatch, Candidates, FloatArray, IdArray, Ma
 
 _ALL: Mask = np.zeros(0, np.bool_)
 _NOTHING_REMOVED: NDArray[np.int32] = np.zeros(0, np.int32)
-_ID, _SCORE = np.dtype(np.int32), np.dtype(np.float32)
+_ID, _SCORE = np.dtype(np.int32), np.dtype(np.float32)  # made once: each search makes arrays
 _FEW = 100  # the allowed rows drive the search if they are fewer than one in so many
 
 

@@ -92,7 +92,7 @@ def table_row(
     now: Now,
 ) -> list[int]:
     """Return a segment's row of the table; the arrays must outlive it."""
-    shares = np.array([now.average_length, now.error], np.float64).view(np.int64)
+    bits = np.array([now.average_length, now.error], np.float64).view(np.int64)
     arrays: dict[str, NDArray[Any]] = postings.arrays()
     words: dict[str, NDArray[Any]] = vocabulary.arrays()
     return [
@@ -113,7 +113,7 @@ def table_row(
         len(postings.frequent_terms),
         postings.range_starts.shape[1],
         now.live_rows,
-        *shares.tolist(),
+        *bits.tolist(),
         now.live.ctypes.data,
         len(now.live),
     ]
@@ -121,11 +121,11 @@ def table_row(
 
 @numba.njit(cache=True, nogil=True)
 def of_now(table: Table) -> Now:
-    """Return what is so of all segments."""
+    """Return what the table, of at least one segment, says of all: every row says the same."""
     row = table[0]
-    shares = row[_NOW + 1 : _NOW + 3].view(np.float64)
+    length_and_error = row[_NOW + 1 : _NOW + 3].view(np.float64)
     live = carray(pointer(row[_NOW + 3]), row[_NOW + 4], np.bool_)
-    return Now(row[_NOW], shares[0], shares[1], live)
+    return Now(row[_NOW], length_and_error[0], length_and_error[1], live)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dtrag_core.datasets.taxonomy import Taxonomy
 from dtrag_core.errors import IndexCorruptError, UnknownFilterError
+from dtrag_core.index.arrays import mapped
 from dtrag_core.types import Chunk, Filters, IdArray, Mask
 
 _NAMES, PATH_CODES, TYPE_CODES = "filters.json", "path_codes.npy", "type_codes.npy"
@@ -46,8 +47,8 @@ class SegmentFilters:
             ) from error
         self.paths: list[TaxonomyPath] = [tuple(path) for path in names["paths"]]
         self.doc_types: list[str] = names["doc_types"]
-        self._path_codes: IdArray = np.load(directory / PATH_CODES, mmap_mode="r")
-        self._type_codes: IdArray = np.load(directory / TYPE_CODES, mmap_mode="r")
+        self._path_codes: IdArray = mapped(directory / PATH_CODES)
+        self._type_codes: IdArray = mapped(directory / TYPE_CODES)
 
     @property
     def nbytes(self) -> int:

@@ -108,7 +108,7 @@ def search_lists(
         # Every part scans these lists, to know what is good enough; the first one keeps them.
         ids, scores = empty_heaps(depths)
     length = np.sqrt(np.dot(vector, vector))
-    # What is good enough is known: which lists are scanned too, and the next is read ahead.
+    # `worst` stays as it is, so that the lists to scan are known: they move to the front.
     kept = 0
     for position in range(seed, len(nearest)):
         number = nearest[position]
@@ -117,7 +117,10 @@ def search_lists(
         kept += not out_of_reach(base, reach * spreads[number] * length, worst)
     for position in range(shard, kept, shards):
         if position + shards < kept:
-            bring_list_in(table, nearest[position + shards], half_width(len(vector)))
+            following = nearest[position + shards]
+            # Of a list with few allowed rows most would be read for nothing.
+            if 4 * counts[1, following] > 3 * counts[0, following]:
+                bring_list_in(table, following, half_width(len(vector)))
         number = nearest[position]
         scan_list(table, number, (0,), queries, bases, allowed, depths, ids, scores, room)
         found += counts[1, number]

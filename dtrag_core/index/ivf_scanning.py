@@ -108,7 +108,7 @@ def scan_list(
 
 @uncounted
 def bring_list_in(table: Table, number: int, width: Address) -> None:
-    """Have the upper halves of a list's rows read while others are looked at."""
+    """Have the upper halves of a list's rows, of `width` bytes, read while others are looked at."""
     for segment in range(len(table)):
         begin, end = _rows_of(table, segment, number)
         upper = table[segment, UPPER]
@@ -117,10 +117,11 @@ def bring_list_in(table: Table, number: int, width: Address) -> None:
 
 
 @uncounted
-def _rows_of(table: Table, segment: int, number: int) -> tuple[int, int]:
+def _rows_of(table: Table, segment: int, number: int) -> tuple[Address, Address]:
     """Return the first row of a list in a segment, and that after its last."""
     bounds = table[segment, BOUNDS]
-    return int(int32_of(bounds, number)), int(int32_of(bounds, number + 1))
+    first, end = int32_of(bounds, number), int32_of(bounds, number + 1)
+    return np.int64(first), np.int64(end)
 
 
 @uncounted
@@ -162,7 +163,8 @@ def _take(
     """Put the best of the rows from the one with the id `first` on into the heap of a query.
 
     `sums` int32[rows] are those of upper halves with the query's `rough`, of rows that are not
-    allowed they may be anything; its codes and the rows' halves are at the addresses.
+    allowed they may be anything; its codes, the rows' scales float32[rows] and their halves are at
+    the addresses.
     """
     slope, offset = limits
     most = base * query_scale

@@ -135,13 +135,23 @@ class Segment:
         return SegmentVectors(files.codes, files.bounds, first_row, self.live)
 
 
-def open_segment(index: Path, entry: SegmentEntry, files: SegmentFiles | None = None) -> Segment:
-    """Open a segment of an index directory; `files` if they are open already.
+def open_segment(
+    index: Path,
+    entry: SegmentEntry,
+    files: SegmentFiles | None = None,
+    before: Segment | None = None,
+) -> Segment:
+    """Open a segment of an index directory.
+
+    `files` if they are open already; `before` is the segment, if it has been opened with the same
+    deletions.
 
     Raises IndexCorruptError for a file that cannot be read, FileNotFoundError for one that is not
     there (any more).
     """
     files = files or SegmentFiles(index / SEGMENTS / entry.name)
+    if before is not None:
+        return Segment(files, entry, before.deletions, before.live)
     deletions = read_deletions(index / entry.deletions) if entry.deletions else None
     live = None if deletions is None else deletions.live(entry.rows)
     return Segment(files, entry, deletions, live)

@@ -94,7 +94,7 @@ def open_snapshot(directory: Path, before: Snapshot | None = None) -> Snapshot:
     while True:
         manifest = read_manifest(directory)
         try:
-            check_files(directory, manifest)
+            check_files(directory, manifest, None if before is None else before.manifest)
             opened = _open(directory, manifest, before)
             # A rebuild may have put files of the same names in place meanwhile.
             if read_manifest(directory) == manifest:
@@ -112,6 +112,7 @@ def open_snapshot(directory: Path, before: Snapshot | None = None) -> Snapshot:
 
 def _open(directory: Path, manifest: Manifest, before: Snapshot | None) -> Snapshot:
     opened: dict[str, SegmentFiles] = {}
+    deleted: dict[str, Segment] = {}
     centroids: FloatArray | None = None
     if before is not None:
         known = before.manifest.files
@@ -121,8 +122,12 @@ def _open(directory: Path, manifest: Manifest, before: Snapshot | None) -> Snaps
             names = each.entry.inside(known)
             if all(known[name] == manifest.files.get(name) for name in names):
                 opened[each.entry.name] = each.files
+                name = each.entry.deletions
+                if name and known[name] == manifest.files.get(name):
+                    deleted[name] = each
     segments = [
-        open_segment(directory, entry, opened.get(entry.name)) for entry in manifest.segments
+        open_segment(directory, entry, opened.get(entry.name), deleted.get(entry.deletions))
+        for entry in manifest.segments
     ]
     if centroids is None:
         centroids = mapped(directory / CENTROIDS)

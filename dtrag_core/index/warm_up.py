@@ -4,17 +4,20 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
+from numba.core.registry import cpu_target
 
-from dtrag_core.index.halves import Codes, half_width
+from dtrag_core.index.halves import Codes
 from dtrag_core.index.ivf import Float32Segments, IVFVectors, SegmentVectors
 from dtrag_core.index.snapshot import Snapshot
 from dtrag_core.types import Mask
 
 _EVERYTHING: Final[Mask] = np.zeros(0, np.bool_)
 
-# Numba imports what it knows of NumPy and SciPy before the first kernel runs. That takes as long as
-# opening an index of a million chunks, and belongs to importing: an index opens the quicker for it.
-half_width(0)
+# Numba imports what it knows of NumPy and SciPy before its first kernel, which takes as long as to
+# open an index of a million chunks. It is done here, as other imports are: both together take what
+# they did before, but an engine opens sooner where the package was imported already.
+cpu_target.typing_context.refresh()
+cpu_target.target_context.refresh()
 
 
 def warm_up(snapshot: Snapshot) -> None:

@@ -22,7 +22,8 @@ _FEW: Final = 512
 def union_by_rank(first: IdArray, second: IdArray, cap: int) -> tuple[IdArray, NDArray[np.int32]]:
     """Return at most `cap` distinct ids int32[m] of two rankings, taking turns from their heads.
 
-    And int32[2, m], the rank of each in either ranking, from 0; -1 where it is not in it.
+    In neither of them an id comes twice. And int32[2, m], the rank of each in either ranking, from
+    0; -1 where it is not in it.
     """
     if len(first) + len(second) <= _FEW:
         few: tuple[IdArray, NDArray[np.int32]] = union_of_few(first, second, cap)
@@ -118,6 +119,9 @@ def warm_up() -> None:
     one = Candidates(np.zeros(1, np.int32), np.ones(1, np.float32))
     ids, scores, _, _ = union_with_scores(one, one, 1)
     fuse_best(ids, scores, Fusion(), 0.0, 1)
+    # What is not of few, or not weighted, runs these.
+    known_scores(np.zeros((2, 1), np.int32), one.scores, one.scores)
+    order_by_score(ids, weighted_sum(one.scores, one.scores, 0.5, 0.0), one.scores, 1)
 
 
 def check_fusion(fusion: Fusion) -> None:
@@ -181,12 +185,12 @@ def fuse_best(
     bm25, cosine = scores
     if fusion.method == "weighted" and len(ids) <= _FEW:
         few: tuple[IdArray, FloatArray] = fuse_best_of_few(
-            ids, bm25, cosine, float(fusion.bm25_weight), cosine_min, min(topk, len(ids))
+            ids, bm25, cosine, float(fusion.bm25_weight), float(cosine_min), min(topk, len(ids))
         )
         return few
     fused = fuse(bm25, cosine, fusion, cosine_min)
     best = order_by_score(ids, fused, cosine, topk)
-    return ids[best], np.stack((fused, bm25, cosine))[:, best]
+    return ids[best], np.stack((fused[best], bm25[best], cosine[best]))
 
 
 @numba.njit(cache=True, nogil=True)

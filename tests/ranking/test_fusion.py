@@ -1,5 +1,8 @@
 """Properties of fusion."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -179,3 +182,14 @@ def test_the_best_are_fused_and_put_in_order(
 def test_parameters_outside_their_domain_are_named(fusion: Fusion, said: str) -> None:
     with pytest.raises(InvalidRequestError, match=said):
         check_fusion(fusion)
+
+
+def test_every_kernel_that_a_search_may_run_is_loaded_by_warming_up() -> None:
+    code = (
+        "from dtrag_core.ranking import fusion as f\n"
+        "f.warm_up()\n"
+        "loaded = [f.known_scores, f.weighted, f.first_of_few,"
+        " f.union_of_few_with_scores, f.fuse_best_of_few]\n"
+        "assert all(each.overloads for each in loaded)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
