@@ -31,8 +31,8 @@ def mapped(path: Path) -> NDArray[Any]:
             npy.read_magic(file)
             shape, by_columns, kind = npy.read_array_header_1_0(file)
             size = math.prod(shape)
-            if not size:
-                return np.zeros(shape, kind)
+            if not size:  # nothing can be mapped; an array of these bytes is as read-only
+                return np.frombuffer(b"", kind).reshape(shape)
             pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             array = np.frombuffer(pages, kind, size, file.tell())
             return array.reshape(shape, order="F" if by_columns else "C")

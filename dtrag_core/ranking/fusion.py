@@ -39,6 +39,7 @@ def union_by_rank(first: IdArray, second: IdArray, cap: int) -> tuple[IdArray, N
 
 
 def _ranks_in(ranking: IdArray, ids: IdArray) -> NDArray[np.int32]:
+    """Return what `_ranks_of` does, of many, by sorting."""
     order = np.argsort(ranking, kind="stable")
     places = np.searchsorted(ranking, ids, sorter=order).clip(max=len(ranking) - 1)
     ranks = order[places].astype(np.int32) if len(ranking) else np.zeros(len(ids), np.int32)
